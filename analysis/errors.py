@@ -1,0 +1,39 @@
+"""Every error a user can cause, in one tree. The message is one sentence that names the bad value and what was expected.
+
+::
+
+    UserError                 bad input; shown as it stands, on the page or on standard error (exit code 2)
+    ├── BadValue              a number, name or text outside what is accepted
+    ├── TraceError            a trace that is malformed, foreign or of another format version
+    ├── ModelError            a checkpoint that is missing, incomplete or of a kind that cannot be run
+    │   └── CaptureError      a model whose routing cannot be captured faithfully
+    └── Busy                  the queue is full, or the server is shutting down
+
+Anything else that is raised is a fault of the program, not of its user.
+"""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """Bad input. ``str(error)`` is a sentence fit for a person."""
+
+
+class BadValue(UserError):
+    """A value outside what is accepted."""
+
+
+class TraceError(UserError):
+    """A trace that is malformed, foreign or of another format version."""
+
+
+class ModelError(UserError):
+    """A checkpoint that is missing, incomplete or of a kind that cannot be run."""
+
+
+class CaptureError(ModelError):
+    """A model whose routing cannot be captured faithfully."""
+
+
+class Busy(UserError):
+    """The queue is full, or the server is shutting down."""

@@ -1,0 +1,208 @@
+"""What every engine takes and gives: requests, token events, and the protocol itself.
+
+Knows no model and no library that runs one; an engine may be local, remote or a recording.
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, get_args
+
+from analysis.errors import BadValue
+from analysis.trace import Origin, Phase, RouterSpec, RoutingRows
+
+Mode = Literal["thinking", "non-thinking"]
+MODES: tuple[str, ...] = get_args(Mode)
+Role = Literal["system", "user", "assistant"]
+ROLES: tuple[str, ...] = get_args(Role)
+
+MAX_SEED = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message of a conversation. An assistant's ``content`` is its answer, without its thinking."""
+
+    role: str
+    content: str
+
+    def __post_init__(self) -> None:
+        if self.role not in ROLES:
+            raise BadValue(f"Unknown role {self.role!r}; expected one of {', '.join(ROLES)}.")
+        if not isinstance(self.content, str):
+            raise BadValue(f"A message's content must be text, not {type(self.content).__name__}.")
+
+
+@dataclass(frozen=True)
+class SamplingParams:
+    """How tokens are drawn; names and ranges as in vLLM's class of the same name.
+
+    Attributes:
+        temperature: 0 for greedy decoding, up to 5.
+        top_p: (0, 1].
+        top_k: 0 (or -1) keeps all.
+        min_p: [0, 1].
+        presence_penalty: [-2, 2], subtracted from the logit of every token already generated.
+        repetition_penalty: (0, 5], 1 for none.
+        max_tokens: the most tokens to generate, at least 1.
+    """
+
+    temperature: float = 0.6
+    top_p: float = 0.95
+    top_k: int = 20
+    min_p: float = 0.0
+    presence_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    max_tokens: int = 2048
+
+    def __post_init__(self) -> None:
+        _in_range("temperature", self.temperature, 0.0, 5.0)
+        _in_range("top_p", self.top_p, 0.0, 1.0, open_low=True)
+        _in_range("top_k", self.top_k, -1, 2**31 - 1)
+        _in_range("min_p", self.min_p, 0.0, 1.0)
+        _in_range("presence_penalty", self.presence_penalty, -2.0, 2.0)
+        _in_range("repetition_penalty", self.repetition_penalty, 0.0, 5.0, open_low=True)
+        _in_range("max_tokens", self.max_tokens, 1, 2**20)
+        for name in ("top_k", "max_tokens"):
+            if int(getattr(self, name)) != getattr(self, name):
+                raise BadValue(f"{name} must be a whole number, not {getattr(self, name)}.")
+            object.__setattr__(self, name, int(getattr(self, name)))
+
+
+@dataclass(frozen=True)
+class ChatRequest:
+    """One turn to be generated.
+
+    Attributes:
+        messages: the conversation so far, ending with a user's message.
+        mode: the hard switch; a ``/think`` or ``/no_think`` in the messages may override it (see ``thinking``).
+        thinking_budget: the most thinking tokens before thinking is stopped; None for no limit.
+        sampling: None for the model's recommendation in the mode that takes effect.
+        seed: None draws one, so that every request can be repeated.
+        router_scores: record the router's scores of all experts, not only the chosen ones.
+    """
+
+    messages: tuple[Message, ...]
+    mode: Mode = "thinking"
+    thinking_budget: int | None = None
+    sampling: SamplingParams | None = None
+    seed: int | None = None
+    router_scores: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "messages", tuple(self.messages))
+        if not self.messages or self.messages[-1].role != "user":
+            raise BadValue("A conversation must end with a message of the user.")
+        if not self.messages[-1].content.strip():
+            raise BadValue("The message is empty; write something to send.")
+        if any(m.role == "system" for m in self.messages[1:]):
+            raise BadValue("A system message can only stand first.")
+        if self.mode not in MODES:
+            raise BadValue(f"Unknown mode {self.mode!r}; expected one of {', '.join(MODES)}.")
+        if self.thinking_budget is not None:
+            _in_range("thinking_budget", self.thinking_budget, 0, 2**20)
+            object.__setattr__(self, "thinking_budget", int(self.thinking_budget))
+        seed = secrets.randbelow(2**31) if self.seed is None else self.seed
+        _in_range("seed", seed, 0, MAX_SEED)
+        object.__setattr__(self, "seed", int(seed))
+
+
+@dataclass(frozen=True)
+class TokenEvent:
+    """One token, and the routing that became known with it.
+
+    A prompt token is reported once it has been prefilled; the last one of each prefill pass brings the rows of that
+    whole pass. A sampled token brings the row of the token before it: its own row exists only once it is fed back in.
+
+    Attributes:
+        index: position in the turn's token sequence, prompt included, from 0.
+        token_id: id in the model's vocabulary.
+        piece: the token's bytes, possibly part of a character.
+        text: what became printable with this token; "" while a character is incomplete.
+        phase, origin: what the token is part of and where it comes from.
+        turn: the exchange it belongs to, from 0.
+        rows: routing rows that have become known, or None.
+        finish_reason: on the last token "stop" or "length" (or "interrupted" where a deadline ended the turn).
+    """
+
+    index: int
+    token_id: int
+    piece: bytes
+    text: str
+    phase: Phase
+    origin: Origin
+    turn: int
+    rows: RoutingRows | None = None
+    finish_reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What an engine can give, so that what it cannot is shown as unavailable.
+
+    Attributes:
+        gate_weights: rows carry gate weights.
+        router_scores: rows can carry the scores of all experts.
+        modes: the modes the model has; one for models that always or never think.
+        soft_switch: ``/think`` and ``/no_think`` are understood.
+        forced_text: ``score`` works.
+        context: the longest sequence, in tokens.
+    """
+
+    gate_weights: bool = True
+    router_scores: bool = True
+    modes: tuple[str, ...] = MODES
+    soft_switch: bool = True
+    forced_text: bool = True
+    context: int = 32768
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What the page says about the model in its header.
+
+    Attributes:
+        name: folder or hub name.
+        title: name for people.
+        about: one honest sentence; "" where there is nothing to say.
+        suggestions: prompts worth trying.
+    """
+
+    name: str
+    title: str
+    about: str = ""
+    suggestions: tuple[str, ...] = field(default_factory=tuple)
+
+
+class Engine(Protocol):
+    """Something that answers a request with token events."""
+
+    card: ModelCard
+    spec: RouterSpec
+    capabilities: Capabilities
+
+    def stream(self, request: ChatRequest) -> Generator[TokenEvent, None, None]:
+        """Answer ``request``. Closing the generator stops the model at the next token.
+
+        Raises:
+            UserError: the request cannot be served; nothing was generated.
+        """
+        ...
+
+    def score(self, text: str | Sequence[int], *, router_scores: bool = False) -> Generator[TokenEvent, None, None]:
+        """Route ``text`` (or token ids) as it stands, without generating: prefill only, origin forced."""
+        ...
+
+    def provenance(self, request: ChatRequest | None = None) -> dict[str, Any]:
+        """Where a trace of ``request`` (None: forced text) comes from, as JSON values."""
+        ...
+
+
+def _in_range(name: str, value: float, low: float, high: float, *, open_low: bool = False) -> None:
+    bad = isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value)
+    if bad or value > high or value < low or (open_low and value == low):
+        bounds = f"{'more than' if open_low else 'from'} {low:g} {'and at most' if open_low else 'to'} {high:g}"
+        raise BadValue(f"{name} must be a number {bounds}, not {value!r}.")

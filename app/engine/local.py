@@ -1,0 +1,357 @@
+"""The local engine: a model in this process, decoded by a loop of our own and captured at every step.
+
+Attach to a model already in memory in three lines::
+
+    engine = LocalEngine(model, tokenizer)
+    trace = engine.run("What is 538 + 274?")
+    load = expert_load(trace)
+
+Knows the model, its tokenizer and its capture. Does not know the page, the command line or who asks.
+"""
+
+from __future__ import annotations
+
+import codecs
+import platform
+import threading
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+import torch
+import transformers
+from transformers import DynamicCache
+
+from analysis.errors import BadValue, CaptureError
+from analysis.trace import Origin, Phase, RouterSpec, RoutingRows, RoutingTrace, Step
+from app import __version__
+from app.engine.base import MODES, Capabilities, ChatRequest, Message, SamplingParams, TokenEvent
+from app.engine.capture import RoutingCapture
+from app.engine.catalogue import card_for
+from app.engine.check import check_capture
+from app.engine.models import LoadedModel, load_model
+from app.engine.recorder import record
+from app.engine.router import find_moe_layers, router_spec
+from app.engine.sampling import Sampler
+from app.engine.thinking import PhaseTracker, early_stop_tokens, effective_mode, recommended_sampling
+from app.engine.tokens import PromptToken, TokenText
+
+PREFILL_ROWS = 256
+"""Tokens fed at once during prefill: a request can be cancelled, and others get a step, between two such passes."""
+
+CHECK_TEXT = "<|im_start|>user\nWhat is 12 + 30?<|im_end|>\n<|im_start|>assistant\n<think>\n2 + 0 = 2"
+
+
+@dataclass
+class _Pass:
+    """What one forward pass gave: its rows, and the token drawn from its last logits."""
+
+    rows: RoutingRows
+    drawn: int
+
+
+class LocalEngine:
+    """An engine over a Transformers model.
+
+    Args:
+        model, tokenizer: a causal language model and its tokenizer, in memory.
+        name: for the header and the traces.
+        capture: False runs the same loop without hooks (its traces have no rows).
+        check: verify the capture on a short text first.
+
+    Raises:
+        CaptureError: the model has experts whose routing cannot be captured faithfully.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        name: str = "",
+        revision: str | None = None,
+        quantization: str = "none",
+        capture: bool = True,
+        check: bool = True,
+    ) -> None:
+        self.model = model.eval()
+        self.text = TokenText(tokenizer)
+        self.name = name or getattr(model.config, "_name_or_path", "") or type(model).__name__
+        self.card = card_for(self.name)
+        self.device = model.get_input_embeddings().weight.device
+        layers = find_moe_layers(model) if capture else []
+        self.spec: RouterSpec = router_spec(layers)
+        self._capture = RoutingCapture(layers, PREFILL_ROWS)
+        self._capturing = capture
+        self._streams = 0
+        self._step_lock = threading.Lock()
+        self._stop_ids = self._find_stop_ids()
+        self.capabilities = self._find_capabilities()
+        self._facts = {
+            "model": self.card.title if self.card.title else self.name,
+            "model_path": self.name,
+            "model_type": model.config.model_type,
+            "revision": revision,
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "quantization": quantization,
+            "device": str(self.device),
+            "engine": "local",
+            "experts_implementation": getattr(model.config, "_experts_implementation", None),
+            "versions": {
+                "expertscope": __version__,
+                "torch": torch.__version__,
+                "transformers": transformers.__version__,
+                "python": platform.python_version(),
+            },
+            "edits": [],
+            "parent": None,
+        }
+        if capture and check:
+            result = check_capture(model, self._capture, self._check_tokens())
+            self._facts["capture_check"] = result.to_json()
+            if not result.ok:
+                raise CaptureError(f"The capture of {self.name!r} failed its check: {result.problems[0]}")
+
+    @property
+    def tokenizer(self) -> Any:
+        return self.text.tokenizer
+
+    def stream(self, request: ChatRequest) -> Generator[TokenEvent, None, None]:
+        """Answer ``request``; see ``Engine.stream``. Several streams may run at once: they take turns by steps."""
+        mode = self._mode(request)
+        sampling = request.sampling or self.recommended_sampling(mode)
+        self._refuse_enormous(*(m.content for m in request.messages))
+        prompt = self.text.render(request.messages, enable_thinking=request.mode == "thinking")
+        room = self.capabilities.context - len(prompt)
+        if room < 1:
+            raise BadValue(
+                f"The conversation has {len(prompt)} tokens; this model reads at most {self.capabilities.context}. "
+                "Shorten it or clear the chat."
+            )
+        ids = torch.tensor([t.token_id for t in prompt], device=self.device)
+        sampler = Sampler(sampling, request.seed or 0, ids)
+        tracker = PhaseTracker(self.text, prompt, self._stop_ids)
+        last_turn = prompt[-1].turn
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        cache = DynamicCache(config=self.model.config)
+        with self._hooks():
+            step = _Pass(self._no_rows(), -1)
+            for start in range(0, len(prompt), PREFILL_ROWS):
+                chunk = slice(start, start + PREFILL_ROWS)
+                step = self._forward(ids[chunk], cache, start, Step.PREFILL, request.router_scores, sampler)
+                yield from self._prompt_events(prompt[chunk], start, step.rows, decoder)
+            forced: deque[tuple[int, Phase]] = deque()
+            for count in range(1, min(sampling.max_tokens, room) + 1):
+                if not forced and self._budget_spent(tracker, request):
+                    forced.extend(early_stop_tokens(self.text))
+                if forced:
+                    token_id, phase = forced.popleft()
+                    origin = Origin.FORCED
+                    if not forced:
+                        tracker.thinking = False
+                else:
+                    token_id, origin = step.drawn, Origin.SAMPLED
+                    phase = tracker.label(token_id)
+                sampler.saw(token_id)
+                stopped = origin is Origin.SAMPLED and token_id in self._stop_ids
+                ended = stopped or count == min(sampling.max_tokens, room)
+                piece = self.text.piece(token_id)
+                yield TokenEvent(
+                    index=len(prompt) + count - 1,
+                    token_id=token_id,
+                    piece=piece,
+                    text=decoder.decode(piece, final=ended),
+                    phase=phase,
+                    origin=origin,
+                    turn=last_turn,
+                    rows=step.rows if count > 1 else None,
+                    finish_reason=("stop" if stopped else "length") if ended else None,
+                )
+                if ended:
+                    return
+                fed, position = ids.new_tensor([token_id]), len(prompt) + count - 1
+                step = self._forward(fed, cache, position, Step.DECODE, request.router_scores, sampler)
+
+    def score(self, text: str | Sequence[int], *, router_scores: bool = False) -> Generator[TokenEvent, None, None]:
+        """Route ``text`` as it stands; see ``Engine.score``. Special tokens written in it are recognised."""
+        if isinstance(text, str):
+            self._refuse_enormous(text)
+            token_ids = self.text.encode(text)
+        else:
+            token_ids = [int(t) for t in text]
+        size = self.model.get_input_embeddings().weight.shape[0]
+        wrong = next((t for t in token_ids if not 0 <= t < size), None)
+        if wrong is not None:
+            raise BadValue(f"Token id {wrong} does not exist; this model has ids 0 to {size - 1}.")
+        if not token_ids:
+            raise BadValue("The text is empty; paste something to route.")
+        if len(token_ids) > self.capabilities.context:
+            raise BadValue(
+                f"The text has {len(token_ids)} tokens; this model reads at most {self.capabilities.context}."
+            )
+        tokens = [PromptToken(t, Phase.PROMPT, Origin.FORCED, 0) for t in token_ids]
+        ids = torch.tensor(token_ids, device=self.device)
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        cache = DynamicCache(config=self.model.config)
+        with self._hooks():
+            for start in range(0, len(tokens), PREFILL_ROWS):
+                chunk = slice(start, start + PREFILL_ROWS)
+                step = self._forward(ids[chunk], cache, start, Step.PREFILL, router_scores, None)
+                final = start + PREFILL_ROWS >= len(tokens)
+                yield from self._prompt_events(tokens[chunk], start, step.rows, decoder, final)
+
+    def run(self, prompt: str | ChatRequest, **options: Any) -> RoutingTrace:
+        """Answer ``prompt`` to its end and return its trace; ``options`` are fields of ``ChatRequest``."""
+        request = ChatRequest((Message("user", prompt),), **options) if isinstance(prompt, str) else prompt
+        with closing(self.stream(request)) as events:
+            return record(events, self.spec, self.provenance(request))
+
+    def run_forced(self, text: str | Sequence[int], *, router_scores: bool = False) -> RoutingTrace:
+        """Route ``text`` as it stands and return its trace."""
+        with closing(self.score(text, router_scores=router_scores)) as events:
+            return record(events, self.spec, self.provenance())
+
+    def provenance(self, request: ChatRequest | None = None) -> dict[str, Any]:
+        facts = {**self._facts, "created": datetime.now(timezone.utc).isoformat(timespec="seconds")}
+        if request is None:
+            return {**facts, "mode": "forced"}
+        mode = self._mode(request)
+        return {
+            **facts,
+            "mode": mode,
+            "hard_switch": request.mode,
+            "thinking_budget": request.thinking_budget,
+            "sampling": asdict(request.sampling or self.recommended_sampling(mode)),
+            "seed": request.seed,
+            "messages": [asdict(m) for m in request.messages],
+        }
+
+    def recommended_sampling(self, mode: str) -> SamplingParams:
+        """The model card's sampling for ``mode``."""
+        return recommended_sampling(mode, self.model.config.model_type)
+
+    def _mode(self, request: ChatRequest) -> str:
+        modes = self.capabilities.modes
+        if request.mode not in modes:
+            raise BadValue(f"This model has no {request.mode} mode; it is always {modes[0]}.")
+        return effective_mode(request.messages, request.mode, soft_switch=self.capabilities.soft_switch)
+
+    def _budget_spent(self, tracker: PhaseTracker, request: ChatRequest) -> bool:
+        budget = request.thinking_budget
+        return budget is not None and tracker.thinking and tracker.thinking_tokens >= budget
+
+    @torch.inference_mode()
+    def _forward(
+        self,
+        ids: torch.Tensor,
+        cache: DynamicCache,
+        start: int,
+        step: Step,
+        router_scores: bool,
+        sampler: Sampler | None,
+    ) -> _Pass:
+        """One forward pass and its rows. The lock makes both one act, so rows belong to this request alone."""
+        with self._step_lock:
+            try:
+                output = self.model(
+                    input_ids=ids.unsqueeze(0), past_key_values=cache, use_cache=True, logits_to_keep=1
+                )
+                drawn = sampler.draw(output.logits[0, -1]) if sampler else ids.new_tensor([-1])
+                if not self._capturing:
+                    return _Pass(self._no_rows(), int(drawn))
+                rows, tail = self._capture.drain(len(ids), start, step, router_scores=router_scores, extra=drawn)
+                return _Pass(rows, tail[0])
+            finally:
+                self._capture.discard()
+
+    def _prompt_events(
+        self, tokens: Sequence[PromptToken], start: int, rows: RoutingRows, decoder: Any, final: bool = False
+    ) -> Iterator[TokenEvent]:
+        for offset, token in enumerate(tokens):
+            last = offset == len(tokens) - 1
+            piece = self.text.piece(token.token_id)
+            yield TokenEvent(
+                index=start + offset,
+                token_id=token.token_id,
+                piece=piece,
+                text=decoder.decode(piece, final=final and last),
+                phase=token.phase,
+                origin=token.origin,
+                turn=token.turn,
+                rows=rows if last and self._capturing else None,
+                finish_reason="stop" if final and last else None,
+            )
+
+    @contextmanager
+    def _hooks(self) -> Iterator[None]:
+        """Hooks are on the model while at least one stream is open, and on no other time."""
+        with self._step_lock:
+            self._streams += 1
+            if self._capturing:
+                self._capture.install()
+        try:
+            yield
+        finally:
+            with self._step_lock:
+                self._streams -= 1
+                if not self._streams:
+                    self._capture.remove()
+
+    def _no_rows(self) -> RoutingRows:
+        empty = torch.zeros((0, self.spec.num_moe_layers, self.spec.top_k)).numpy().astype(self.spec.id_dtype)
+        return RoutingRows(start=0, step=Step.DECODE, expert_ids=empty)
+
+    def _refuse_enormous(self, *texts: str) -> None:
+        """Before tokenizing: no token of any vocabulary in use stands for more than 64 characters on average."""
+        length, most = sum(map(len, texts)), self.capabilities.context * 64
+        if length > most:
+            raise BadValue(f"The text has {length:,} characters; this model reads at most about {most:,}.")
+
+    def _check_tokens(self) -> list[int]:
+        ids = self.text.encode(CHECK_TEXT)[:PREFILL_ROWS]
+        size = self.model.get_input_embeddings().weight.shape[0]
+        return ids if len(ids) >= 4 and max(ids) < size else list(range(min(16, size)))
+
+    def _find_stop_ids(self) -> frozenset[int]:
+        generation = getattr(self.model, "generation_config", None)
+        found: set[int] = set()
+        for ids in (getattr(generation, "eos_token_id", None), self.tokenizer.eos_token_id):
+            found |= set(ids) if isinstance(ids, list | tuple) else {ids} - {None}
+        found |= {self.text.id_of("<|im_end|>")} - {None}
+        return frozenset(int(i) for i in found if i is not None)
+
+    def _find_capabilities(self) -> Capabilities:
+        """Modes are found by rendering the chat template: does the switch change anything, is thinking left open?"""
+        config = getattr(self.model.config, "text_config", None) or self.model.config
+        context = int(getattr(config, "max_position_embeddings", None) or 32768)
+        modes: tuple[str, ...] = MODES[1:]
+        if getattr(self.tokenizer, "chat_template", None):
+            asked = (Message("user", "x"),)
+            on, off = (self.text.render(asked, enable_thinking=switch) for switch in (True, False))
+            if on != off:
+                modes = MODES
+            elif PhaseTracker(self.text, on, frozenset()).thinking:
+                modes = MODES[:1]
+        hybrid = self.model.config.model_type in ("qwen3", "qwen3_moe") and modes == MODES
+        return Capabilities(
+            gate_weights=self._capturing, router_scores=self._capturing, modes=modes, soft_switch=hybrid, context=context
+        )
+
+
+def open_engine(model: str = "", quantize: str = "") -> LocalEngine:
+    """Load ``model`` (folder or hub name; "" for the bundled one) and verify its capture.
+
+    Raises:
+        ModelError: it cannot be loaded completely, or its routing cannot be captured faithfully.
+    """
+    loaded: LoadedModel = load_model(model, quantize)
+    return LocalEngine(
+        loaded.model,
+        loaded.tokenizer,
+        name=loaded.name,
+        revision=loaded.revision,
+        quantization=loaded.quantization,
+    )

@@ -1,0 +1,170 @@
+"""Loading checkpoints: any folder or hub name, completely or not at all.
+
+Chooses dtype and device by the machine. Knows files and memory; does not know routing or requests.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+from transformers.utils import logging as transformers_logging
+
+from analysis.errors import ModelError
+from app.engine.catalogue import BUNDLED
+
+QUANTIZATIONS = ("", "4bit", "8bit")
+_LOAD_ERRORS = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError)
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A complete model ready to run.
+
+    Attributes:
+        model, tokenizer: Transformers objects; the model is in evaluation mode.
+        name: as asked for; the bundled model's folder for "".
+        revision: the hub commit, or None for a folder.
+        quantization: "none", or what was quantized.
+    """
+
+    model: Any
+    tokenizer: Any
+    name: str
+    revision: str | None
+    quantization: str
+
+
+def load_model(name: str = "", quantize: str = "") -> LoadedModel:
+    """Load ``name``, a folder or hub name ("" for the bundled model).
+
+    Raises:
+        ModelError: it is missing, incomplete, damaged, not a language model, or larger than this machine's memory.
+    """
+    if quantize not in QUANTIZATIONS:
+        raise ModelError(f"Unknown quantization {quantize!r}; expected 4bit or 8bit.")
+    name = name or str(BUNDLED)
+    _check_folder(name)
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        config = AutoConfig.from_pretrained(name)
+    except _LOAD_ERRORS as error:
+        raise ModelError(f"No model could be read from {name!r}: {_first_line(error)}") from None
+    dtype, placement = _placement(name, config, quantize)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name)
+    except _LOAD_ERRORS as error:
+        raise ModelError(f"The tokenizer of {name!r} cannot be read: {_first_line(error)}") from None
+    try:
+        model, info = AutoModelForCausalLM.from_pretrained(
+            name, dtype=dtype, output_loading_info=True, **placement, **_quantization(quantize, dtype)
+        )
+    except Exception as error:  # a damaged file fails in many libraries, each with exceptions of its own
+        raise ModelError(f"The checkpoint {name!r} cannot be loaded: {_first_line(error)}") from None
+    _refuse_incomplete(name, info)
+    vocabulary = model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > vocabulary:
+        raise ModelError(f"The tokenizer of {name!r} has {len(tokenizer)} tokens but its model only {vocabulary}.")
+    return LoadedModel(
+        model=model.eval(),
+        tokenizer=tokenizer,
+        name=name,
+        revision=getattr(model.config, "_commit_hash", None),
+        quantization=_what_was_quantized(model, quantize),
+    )
+
+
+def gpu_gib() -> float:
+    """Memory of all CUDA devices together, in GiB; 0 without one."""
+    if not torch.cuda.is_available():
+        return 0.0
+    return sum(torch.cuda.get_device_properties(i).total_memory for i in range(torch.cuda.device_count())) / 2**30
+
+
+def _check_folder(name: str) -> None:
+    path = Path(name).expanduser()
+    looks_like_path = name.startswith((".", "/", "~")) or name.count("/") != 1 or path.exists()
+    if not looks_like_path:
+        if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+            raise ModelError(f"{name!r} is neither a folder nor a hub name like Qwen/Qwen3-30B-A3B.")
+        return
+    if not path.is_dir():
+        raise ModelError(f"There is no model folder {name!r}.")
+    if not (path / "config.json").is_file():
+        raise ModelError(f"The folder {name!r} is not a model: it has no config.json.")
+
+
+def _placement(name: str, config: Any, quantize: str) -> tuple[torch.dtype, dict[str, Any]]:
+    """dtype and device by the machine; refuses what cannot fit."""
+    try:
+        with torch.device("meta"):
+            parameters = sum(p.numel() for p in AutoModelForCausalLM.from_config(config).parameters())
+    except _LOAD_ERRORS as error:
+        raise ModelError(f"{name!r} is not a language model that can be run: {_first_line(error)}") from None
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 2**62
+    total = memory + gpu_gib() * 2**30
+    if parameters * (1 if quantize else 2) > total:
+        raise ModelError(
+            f"{name!r} has {parameters / 1e9:.0f} billion parameters, about {parameters * 2 / 2**30:.0f} GiB; "
+            f"this machine has {total / 2**30:.0f} GiB."
+        )
+    if torch.cuda.is_available():
+        return (torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16), {"device_map": "auto"}
+    if torch.backends.mps.is_available():
+        return torch.float16, {"device_map": "mps"}
+    return (torch.float32 if parameters * 4 < memory / 2 else torch.bfloat16), {}
+
+
+def _quantization(quantize: str, dtype: torch.dtype) -> dict[str, Any]:
+    if not quantize:
+        return {}
+    if quantize == "8bit":
+        return {"quantization_config": BitsAndBytesConfig(load_in_8bit=True)}
+    config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
+    return {"quantization_config": config}
+
+
+def _what_was_quantized(model: Any, quantize: str) -> str:
+    """bitsandbytes quantizes linear layers only; fused experts keep their dtype, and we say so."""
+    if not quantize:
+        config = getattr(model.config, "quantization_config", None)
+        method = config.get("quant_method") if isinstance(config, dict) else getattr(config, "quant_method", None)
+        return str(getattr(method, "value", method)) if method else "none"
+    fused = any(n.endswith("experts.gate_up_proj") and p.is_floating_point() for n, p in model.named_parameters())
+    return f"{quantize}, linear layers only; experts stay in {_dtype_name(model.dtype)}" if fused else quantize
+
+
+def _refuse_incomplete(name: str, info: dict[str, Any]) -> None:
+    """Any weight that was not in the checkpoint would be random; any layer left over means the config is another's."""
+    missing = sorted(info.get("missing_keys") or [])
+    if missing:
+        raise ModelError(
+            f"The checkpoint {name!r} is incomplete: {len(missing)} weights are missing, the first {missing[0]!r}."
+        )
+    mismatched = sorted(str(key[0] if isinstance(key, tuple) else key) for key in info.get("mismatched_keys") or [])
+    if mismatched:
+        raise ModelError(f"The checkpoint {name!r} does not fit its config: {mismatched[0]!r} has another shape.")
+    left_over = sorted(k for k in info.get("unexpected_keys") or [] if re.search(r"(^|\.)layers\.\d+\.", k))
+    if left_over:
+        raise ModelError(
+            f"The checkpoint {name!r} does not fit its config: it holds {len(left_over)} weights that the config does "
+            f"not know, the first {left_over[0]!r}."
+        )
+    errors = info.get("error_msgs") or info.get("conversion_errors")
+    if errors:
+        raise ModelError(f"The checkpoint {name!r} cannot be loaded: {_first_line(errors)}")
+
+
+def _dtype_name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _first_line(error: object) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0].strip()[:300]

@@ -1,0 +1,77 @@
+"""Drawing the next token: Transformers' logits processors in the order ``generate`` uses, with a request's own generator.
+
+Knows logits and ids. Does not know models, text or phases.
+"""
+
+from __future__ import annotations
+
+import torch
+from transformers import (
+    LogitsProcessor,
+    LogitsProcessorList,
+    MinPLogitsWarper,
+    RepetitionPenaltyLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+
+from app.engine.base import SamplingParams
+
+
+class PresencePenalty(LogitsProcessor):
+    """Subtracts ``penalty`` from the logit of every token that was already generated (as in vLLM)."""
+
+    def __init__(self, penalty: float, prompt_tokens: int) -> None:
+        self.penalty = penalty
+        self.prompt_tokens = prompt_tokens
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        generated = input_ids[:, self.prompt_tokens :]
+        return scores.scatter_add(-1, generated.unique().unsqueeze(0), -self._full(generated, scores))
+
+    def _full(self, generated: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        return torch.full((1, len(generated.unique())), self.penalty, dtype=scores.dtype, device=scores.device)
+
+
+class Sampler:
+    """One request's sampler.
+
+    Args:
+        params: temperature 0 takes the most likely token.
+        seed: of this request's own generator; equal seeds on equal logits draw equal tokens.
+        prompt: (P,) ids of the prompt, which penalties may refer to.
+    """
+
+    def __init__(self, params: SamplingParams, seed: int, prompt: torch.Tensor) -> None:
+        self.greedy = params.temperature == 0
+        self.generator = torch.Generator(device=prompt.device).manual_seed(seed)
+        self._ids = prompt.unsqueeze(0)
+        self.processors = LogitsProcessorList()
+        if params.repetition_penalty != 1:
+            self.processors.append(RepetitionPenaltyLogitsProcessor(params.repetition_penalty))
+        if params.presence_penalty:
+            self.processors.append(PresencePenalty(params.presence_penalty, len(prompt)))
+        self._needs_history = bool(self.processors)
+        if self.greedy:
+            return
+        if params.temperature != 1:
+            self.processors.append(TemperatureLogitsWarper(params.temperature))
+        if params.top_k > 0:
+            self.processors.append(TopKLogitsWarper(params.top_k))
+        if params.top_p < 1:
+            self.processors.append(TopPLogitsWarper(params.top_p))
+        if params.min_p > 0:
+            self.processors.append(MinPLogitsWarper(params.min_p))
+
+    def draw(self, logits: torch.Tensor) -> torch.Tensor:
+        """(V,) logits → (1,) token id, on the same device."""
+        scores = self.processors(self._ids, logits.float().unsqueeze(0))
+        if self.greedy:
+            return scores.argmax(-1)
+        return torch.multinomial(torch.softmax(scores, -1), 1, generator=self.generator)[0]
+
+    def saw(self, token_id: int) -> None:
+        """Tell the penalties about a token that was generated or inserted."""
+        if self._needs_history:
+            self._ids = torch.cat([self._ids, self._ids.new_tensor([[token_id]])], -1)

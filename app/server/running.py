@@ -1,0 +1,124 @@
+"""One engine stream in a thread of its own, so that the page can be redrawn, stopped and timed whatever the model does.
+
+Knows streams, tickets and time. Does not know what the events mean, who watches or what is drawn.
+
+A stream is created, stepped and closed in one and the same thread, and the place in the queue is given back only when
+that thread has let go of the model.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import closing
+
+from app.engine.base import TokenEvent
+from app.engine.scheduler import Ticket
+
+log = logging.getLogger("expertscope")
+
+
+class Run:
+    """Usage, once ``ticket`` has its turn::
+
+        run = Run(lambda: engine.stream(request), ticket, seconds=300)
+        try:
+            while not run.finished:
+                for event in run.take(timeout=1 / 12):
+                    ...
+        finally:
+            run.stop()
+
+    Attributes:
+        ended: why it ended early: "stopped" or "interrupted" (out of time); "" otherwise.
+        error: what the stream raised, or None.
+    """
+
+    def __init__(self, stream: Callable[[], Generator[TokenEvent, None, None]], ticket: Ticket, seconds: float) -> None:
+        self._stream, self._ticket = stream, ticket
+        self._deadline = time.monotonic() + seconds
+        self._changed = threading.Condition()
+        self._events: list[TokenEvent] = []
+        self._done = False
+        self.ended = ""
+        self.error: Exception | None = None
+        self._thread = threading.Thread(target=self._work, name="expertscope-run", daemon=True)
+        self._thread.start()
+
+    @property
+    def finished(self) -> bool:
+        """Nothing more will come: the stream has ended (or was given up) and every event was taken."""
+        with self._changed:
+            return not self._events and (self._done or bool(self.ended))
+
+    def take(self, timeout: float) -> list[TokenEvent]:
+        """The events since the last call, at most ``timeout`` seconds from now; earlier only when it is over.
+
+        Raises:
+            Exception: whatever the stream raised, once all its events were taken.
+        """
+        with self._changed:
+            if not self._events or not self._done:
+                self._changed.wait_for(lambda: self._done or bool(self.ended), timeout)
+            if not self._done and not self.ended and time.monotonic() > self._deadline:
+                self.ended = "interrupted"
+            events, self._events = self._events, []
+            if not events and self.error is not None and not self.ended:
+                raise self.error
+            return events
+
+    def stop(self, reason: str = "stopped") -> None:
+        """End at the next token; harmless when it is over."""
+        with self._changed:
+            if not self._done and not self.ended:
+                self.ended = reason
+            self._changed.notify_all()
+
+    def _work(self) -> None:
+        try:
+            with closing(self._stream()) as events:
+                for event in events:
+                    with self._changed:
+                        if self.ended:
+                            break
+                        self._events.append(event)
+        except Exception as error:
+            self.error = error
+            if self.ended:
+                log.exception("A stream that had been given up failed.")
+        finally:
+            self._ticket.leave()
+            with self._changed:
+                self._done = True
+                self._changed.notify_all()
+
+
+class Runs:
+    """The runs that are under way, by an id that cannot be guessed, so that another request can stop one."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._runs: dict[str, Callable[[], None]] = {}
+
+    def add(self, run_id: str, stop: Callable[[], None]) -> None:
+        with self._lock:
+            self._runs[run_id] = stop
+
+    def remove(self, run_id: str) -> None:
+        with self._lock:
+            self._runs.pop(run_id, None)
+
+    def stop(self, run_id: str | None) -> bool:
+        """Ask the run to end; False where there is none under this id."""
+        with self._lock:
+            stop = self._runs.get(run_id or "")
+        if stop is None:
+            return False
+        stop()
+        return True
+
+    def active(self, run_id: str | None) -> bool:
+        with self._lock:
+            return (run_id or "") in self._runs

@@ -1,0 +1,45 @@
+"""What every tab of the page is given: the services behind it, and the components all tabs share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import gradio as gr
+
+from app.engine.base import Engine
+from app.engine.scheduler import Scheduler
+from app.server.store import TraceStore
+from app.settings import Settings
+
+
+@dataclass(frozen=True)
+class Services:
+    """Made once a server. Holds nothing that belongs to a visitor, but for the store's traces under their ids."""
+
+    engine: Engine
+    scheduler: Scheduler
+    store: TraceStore
+    settings: Settings
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Components that link the tabs.
+
+    Attributes:
+        trace_id: state, the id in the store of the trace that every tab shows; None before the first.
+        token: state, index of the selected token; None for none.
+        layer: state, the model's number of the selected layer; None for none.
+        theme: state, "light" or "dark", as the browser shows the page.
+        language: state, "en", "ja" or "zh".
+        open_tab: state, the name of the tab below that is open.
+        live: the live view (an ``gr.HTML`` with the canvas).
+    """
+
+    trace_id: gr.State
+    token: gr.State
+    layer: gr.State
+    theme: gr.State
+    language: gr.State
+    open_tab: gr.State
+    live: gr.HTML
