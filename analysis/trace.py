@@ -121,6 +121,11 @@ class RouterSpec:
         """The id that stands for "no expert" where k varies between layers: the largest of the dtype."""
         return int(np.iinfo(self.id_dtype).max)
 
+    def shared_value(self, name: str) -> int | list[int]:
+        """A field of the layers where they all agree, else a list, one entry a layer; 0 for a dense model."""
+        values = [getattr(layer, name) for layer in self.layers]
+        return values if len(set(values)) > 1 else (values[0] if values else 0)
+
     def position(self, layer: int) -> int:
         """Where the model's layer number ``layer`` stands along the L axis."""
         try:

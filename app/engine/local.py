@@ -119,6 +119,11 @@ class LocalEngine:
     def tokenizer(self) -> Any:
         return self.text.tokenizer
 
+    @property
+    def text_config(self) -> Any:
+        """The language model's part of the config, where the checkpoint has others too."""
+        return getattr(self.model.config, "text_config", None) or self.model.config
+
     def stream(self, request: ChatRequest) -> Generator[TokenEvent, None, None]:
         """Answer ``request``; see ``Engine.stream``. Several streams may run at once: they take turns by steps."""
         mode = self._mode(request)
@@ -255,17 +260,13 @@ class LocalEngine:
     ) -> _Pass:
         """One forward pass and its rows. The lock makes both one act, so rows belong to this request alone."""
         with self._step_lock:
-            try:
-                output = self.model(
-                    input_ids=ids.unsqueeze(0), past_key_values=cache, use_cache=True, logits_to_keep=1
-                )
-                drawn = sampler.draw(output.logits[0, -1]) if sampler else ids.new_tensor([-1])
-                if not self._capturing:
-                    return _Pass(self._no_rows(), int(drawn))
-                rows, tail = self._capture.drain(len(ids), start, step, router_scores=router_scores, extra=drawn)
-                return _Pass(rows, tail[0])
-            finally:
-                self._capture.discard()
+            self._capture.discard()  # whatever else ran the model since the last step
+            output = self.model(input_ids=ids.unsqueeze(0), past_key_values=cache, use_cache=True, logits_to_keep=1)
+            drawn = sampler.draw(output.logits[0, -1]) if sampler else ids.new_tensor([-1])
+            if not self._capturing:
+                return _Pass(self._no_rows(), int(drawn))
+            rows, tail = self._capture.drain(len(ids), start, step, router_scores=router_scores, extra=drawn)
+            return _Pass(rows, tail[0])
 
     def _prompt_events(
         self, tokens: Sequence[PromptToken], start: int, rows: RoutingRows, decoder: Any, final: bool = False
@@ -325,8 +326,7 @@ class LocalEngine:
 
     def _find_capabilities(self) -> Capabilities:
         """Modes are found by rendering the chat template: does the switch change anything, is thinking left open?"""
-        config = getattr(self.model.config, "text_config", None) or self.model.config
-        context = int(getattr(config, "max_position_embeddings", None) or 32768)
+        context = int(getattr(self.text_config, "max_position_embeddings", None) or 32768)
         modes: tuple[str, ...] = MODES[1:]
         if getattr(self.tokenizer, "chat_template", None):
             asked = (Message("user", "x"),)
@@ -355,3 +355,24 @@ def open_engine(model: str = "", quantize: str = "") -> LocalEngine:
         revision=loaded.revision,
         quantization=loaded.quantization,
     )
+
+
+def verify_checkpoint(name: str) -> dict[str, Any]:
+    """Load ``name`` and check its capture, whatever comes out: the JSON of ``python -m app check``.
+
+    Raises:
+        ModelError: it cannot be loaded completely, or has routers that are not understood.
+    """
+    loaded = load_model(name)
+    engine = LocalEngine(loaded.model, loaded.tokenizer, name=loaded.name, check=False)
+    result = check_capture(engine.model, engine._capture, engine._check_tokens()).to_json()
+    return {
+        "ok": result.pop("ok"),
+        "model_type": engine.model.config.model_type,
+        "num_layers": getattr(engine.text_config, "num_hidden_layers", None),
+        "moe_layers": engine.spec.layer_numbers,
+        "num_experts": engine.spec.shared_value("num_experts"),
+        "top_k": engine.spec.shared_value("top_k"),
+        "shared_experts": engine.spec.shared_value("shared_experts"),
+        **result,
+    }

@@ -93,7 +93,7 @@ def _probe(name: str, number: int, block: nn.Module, router: nn.Module) -> Layer
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(64, weight.shape[-1], generator=generator).to(device, weight.dtype)
     try:
-        logits, weights, ids = router(noise)
+        logits, weights, ids = router.forward(noise)  # not router(noise): somebody's hooks may be on it
     except (TypeError, ValueError, RuntimeError):
         raise refused from None
     if logits.shape != (64, weight.shape[0]) or ids.shape != weights.shape or ids.is_floating_point():

@@ -1,0 +1,196 @@
+"""The command line: ``python -m app serve | check | record | show``.
+
+Knows arguments and what is printed. A user's mistake is one line on standard error and exit code 2; the page and the
+engine are imported only by the commands that need them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from analysis.errors import BadValue, CaptureError, ModelError, UserError
+from analysis.trace import PHASE_GROUPS
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse with one line instead of the usage text when something is wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"{self.prog}: {message}", file=sys.stderr)
+        sys.exit(2)
+
+
+def parser() -> argparse.ArgumentParser:
+    main_parser = _Parser(prog="python -m app", description="Watch a Qwen3 mixture-of-experts model route every token.")
+    commands = main_parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    serve = commands.add_parser("serve", help="open the page")
+    serve.add_argument("--model", help="folder or hub name (default: the bundled model)")
+    _add_engine(serve)
+    serve.add_argument("--host", help="address to listen on (default 127.0.0.1; 0.0.0.0 for everyone on the network)")
+    serve.add_argument("--port", type=int, help="port (default 7860; the next free one if it is taken)")
+    serve.add_argument("--quantize", choices=("4bit", "8bit"), help="quantize the weights while loading")
+    serve.add_argument("--open", action="store_true", help="open a browser where there is one")
+
+    check = commands.add_parser("check", help="load a checkpoint and verify the capture of its routing")
+    check.add_argument("model", metavar="M", help="folder or hub name")
+    check.add_argument("--json", action="store_true", help="print JSON")
+
+    record = commands.add_parser("record", help="answer (or route) every prompt of a file and keep the traces")
+    record.add_argument("prompts", metavar="PROMPTS", type=Path, help=".txt (one a line) or .jsonl (prompt or messages)")
+    record.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder for the traces and index.jsonl")
+    record.add_argument("--model", help="folder or hub name (default: the bundled model)")
+    _add_engine(record)
+    record.add_argument("--quantize", choices=("4bit", "8bit"), help="quantize the weights while loading")
+    record.add_argument("--mode", choices=("thinking", "non-thinking", "both"), default="thinking")
+    record.add_argument("--same-sampling", action="store_true", help="with both: thinking's settings in both modes")
+    record.add_argument("--thinking-budget", metavar="N", type=int, help="most thinking tokens (default: no limit)")
+    record.add_argument("--max-new-tokens", metavar="N", type=int, default=2048)
+    record.add_argument("--temperature", metavar="T", type=float, help="default: as the model's authors recommend")
+    record.add_argument("--top-p", metavar="P", type=float)
+    record.add_argument("--top-k", metavar="K", type=int)
+    record.add_argument("--seed", metavar="S", type=int, default=0, help="sample i of a prompt uses S + i (default 0)")
+    record.add_argument("--samples", metavar="N", type=int, default=1, help="answers a prompt and mode")
+    record.add_argument("--forced", action="store_true", help="route each text as it stands, without generating")
+    record.add_argument("--router-scores", action="store_true", help="also keep the scores of all experts")
+    record.add_argument("--shard", metavar="i/n", help="only every n-th prompt, beginning with the i-th (from 1)")
+    record.add_argument("--json", action="store_true", help="print JSON")
+
+    show = commands.add_parser("show", help="print what a trace holds")
+    show.add_argument("trace", metavar="TRACE", type=Path)
+    show.add_argument("--phase", choices=tuple(PHASE_GROUPS), default="all")
+    show.add_argument("--json", action="store_true", help="print JSON")
+    return main_parser
+
+
+def _add_engine(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--engine", choices=("local",), default="local", help="where the model runs (default: local)")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    arguments = parser().parse_args(argv)
+    try:
+        return {"serve": _serve, "check": _check, "record": _record, "show": _show}[arguments.command](arguments)
+    except UserError as error:
+        print(f"python -m app {arguments.command}: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print("stopped; what was finished is kept", file=sys.stderr)
+        return 130
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from app.server.serve import launch
+    from app.settings import Settings
+
+    settings = Settings.from_env(
+        os.environ,
+        model=arguments.model,
+        quantize=arguments.quantize,
+        host=arguments.host,
+        port=arguments.port,
+    )
+    launch(settings, open_browser=arguments.open)
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from app.engine.local import verify_checkpoint
+
+    try:
+        result = verify_checkpoint(arguments.model)
+    except CaptureError as error:
+        result = {"ok": False, "problems": [str(error)]}
+    except ModelError as error:
+        if not arguments.json:
+            raise
+        _print_json({"ok": False, "problems": [str(error)]})
+        print(f"python -m app check: {error}", file=sys.stderr)
+        return 2
+    if arguments.json:
+        _print_json(result)
+    elif result["ok"]:
+        print(_check_sentence(arguments.model, result))
+    else:
+        for problem in result["problems"]:
+            print(f"python -m app check: {problem}", file=sys.stderr)
+    return 0 if result["ok"] else 1
+
+
+def _check_sentence(model: str, result: dict[str, Any]) -> str:
+    if not result["moe_layers"]:
+        return f"{model}: ok. A dense {result['model_type']} model: it has no router, so there is no routing to show."
+    return (
+        f"{model}: ok. {result['layers_captured']} of {len(result['moe_layers'])} MoE layers captured, "
+        f"{result['num_experts']} experts, top-{result['top_k']}; {result['ids_match']:.2%} of executed ids follow from "
+        f"the routers' inputs ({result['ties']} ties apart); gate weights sum to "
+        f"{result['weight_sum']['min']:.4f} to {result['weight_sum']['max']:.4f}."
+    )
+
+
+def _record(arguments: argparse.Namespace) -> int:
+    from app.engine.recording import RecordJob, read_prompts, run_job
+
+    prompts = read_prompts(arguments.prompts)
+    job = RecordJob(
+        out=arguments.out,
+        modes=("thinking", "non-thinking") if arguments.mode == "both" else (arguments.mode,),
+        same_sampling=arguments.same_sampling,
+        thinking_budget=arguments.thinking_budget,
+        max_new_tokens=arguments.max_new_tokens,
+        temperature=arguments.temperature,
+        top_p=arguments.top_p,
+        top_k=arguments.top_k,
+        seed=arguments.seed,
+        samples=arguments.samples,
+        forced=arguments.forced,
+        router_scores=arguments.router_scores,
+        shard=_shard(arguments.shard),
+    )
+    from app.engine.local import open_engine
+
+    engine = open_engine(arguments.model or "", arguments.quantize or "")
+    summary = run_job(engine, prompts, job, say=lambda line: print(line, file=sys.stderr, flush=True))
+    if arguments.json:
+        _print_json(summary)
+    else:
+        print(f"{summary['recorded']} recorded, {summary['skipped']} were there already: {arguments.out}/index.jsonl")
+    return 1 if summary["failed"] else 0
+
+
+def _shard(text: str | None) -> tuple[int, int]:
+    if text is None:
+        return 1, 1
+    try:
+        i, n = (int(part) for part in text.split("/"))
+    except ValueError:
+        raise BadValue(f"--shard must look like 2/4, not {text!r}.") from None
+    if not 1 <= i <= n:
+        raise BadValue(f"--shard {text} does not exist; i must be from 1 to n.")
+    return i, n
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    from analysis.show import describe, summarize
+    from analysis.storage import load
+
+    summary = summarize(load(arguments.trace), arguments.phase)
+    if arguments.json:
+        _print_json(summary)
+    else:
+        print(describe(summary))
+    return 0
+
+
+def _print_json(data: Any) -> None:
+    print(json.dumps(data, ensure_ascii=False, allow_nan=False))

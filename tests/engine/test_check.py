@@ -1,0 +1,125 @@
+"""The capture check finds what can go wrong with a capture: each test breaks one in one way."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from app.engine.capture import RoutingCapture
+from app.engine.check import check_capture
+from app.engine.router import find_moe_layers
+from tests.tiny_models import tiny_dense, tiny_moe
+
+IDS = list(range(5, 29))
+
+
+def checked(model, capture=None):
+    return check_capture(model, capture or RoutingCapture(find_moe_layers(model)), IDS)
+
+
+class Faulty(RoutingCapture):
+    """A capture whose rows pass through ``fault`` on their way out."""
+
+    fault = staticmethod(lambda rows: rows)
+
+    def drain(self, *args, **options):
+        rows, tail = super().drain(*args, **options)
+        return self.fault(rows), tail
+
+
+def test_a_faithful_capture_passes():
+    result = checked(tiny_moe())
+    assert result.ok and result.problems == []
+    assert result.layers_captured == 3 and result.rows == 24 and result.ids_match == 1.0
+    assert result.weight_sum["min"] == pytest.approx(1, abs=2e-3) == result.weight_sum["max"]
+    assert result.causal and result.decode_match == 1.0
+
+
+def test_bfloat16_and_not_renormalised_pass():
+    assert checked(tiny_moe().to(torch.bfloat16)).ok
+    result = checked(tiny_moe(norm_topk_prob=False))
+    assert result.ok and result.weight_sum["max"] < 1
+
+
+def test_a_dense_model_is_ok_with_no_layers():
+    result = checked(tiny_dense())
+    assert result.ok and result.layers_captured == 0
+
+
+def shift_rows(rows):
+    return replace(rows, expert_ids=np.roll(rows.expert_ids, 1, 0), expert_weights=np.roll(rows.expert_weights, 1, 0))
+
+
+def swap_experts(rows):
+    ids = rows.expert_ids.copy()
+    ids[:, 1, :][rows.expert_ids[:, 1, :] == 3] = 5
+    ids[:, 1, :][rows.expert_ids[:, 1, :] == 5] = 3
+    return replace(rows, expert_ids=ids)
+
+
+def swap_layers(rows):
+    return replace(rows, expert_ids=rows.expert_ids[:, ::-1], expert_weights=rows.expert_weights[:, ::-1])
+
+
+def swap_weights(rows):
+    return replace(rows, expert_weights=rows.expert_weights[:, :, ::-1])
+
+
+def even_weights(rows):
+    return replace(rows, expert_weights=np.full_like(rows.expert_weights, 0.25))
+
+
+def repeat_expert(rows):
+    ids = rows.expert_ids.copy()
+    ids[:, :, 1] = ids[:, :, 0]
+    return replace(rows, expert_ids=ids)
+
+
+@pytest.mark.parametrize("fault", [shift_rows, swap_experts, swap_layers, swap_weights, even_weights, repeat_expert])
+def test_a_faulty_row_is_caught(fault):
+    model = tiny_moe()
+    capture = Faulty(find_moe_layers(model))
+    capture.fault = fault
+    result = checked(model, capture)
+    assert not result.ok and result.problems
+
+
+def test_a_missing_layer_is_caught():
+    model = tiny_moe()
+    layers = find_moe_layers(model)
+    capture = RoutingCapture(layers)
+    original = capture.install
+
+    def install_without_the_last():
+        original()
+        capture._handles[-1].remove()
+
+    capture.install = install_without_the_last
+    result = checked(model, capture)
+    assert not result.ok and "Layer 3" in result.problems[0]
+
+
+def test_weights_that_were_not_renormalised_as_stated_are_caught():
+    model = tiny_moe(norm_topk_prob=False)
+    layers = [replace(layer, spec=replace(layer.spec, renormalised=True)) for layer in find_moe_layers(model)]
+    result = checked(model, RoutingCapture(layers))
+    assert not result.ok and "gate weights differ" in result.problems[0]
+
+
+def test_an_edit_behind_the_router_is_caught():
+    """Experts that run on other weights than the router gave: the output no longer follows from its formula."""
+    model = tiny_moe()
+    layers = find_moe_layers(model)
+    layers[0].experts.register_forward_pre_hook(lambda m, args: (args[0], args[1], args[2] * 1.5))
+    assert not checked(model, RoutingCapture(layers)).ok
+
+
+def test_damaged_weights_are_caught():
+    model = tiny_moe()
+    with torch.no_grad():
+        model.lm_head.weight[3] = float("nan")
+    result = checked(model)
+    assert not result.ok and "not finite" in result.problems[0]
