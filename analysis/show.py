@@ -27,9 +27,7 @@ def summarize(trace: RoutingTrace, phase: str = "all") -> dict[str, Any]:
         "moe_layers": trace.spec.layer_numbers,
         "num_experts": trace.spec.shared_value("num_experts"),
         "top_k": trace.spec.shared_value("top_k"),
-        "load": [
-            _numbers(row[: layer.num_experts]) for layer, row in zip(trace.spec.layers, load.values, strict=True)
-        ],
+        "load": [_numbers(row[: layer.num_experts]) for layer, row in zip(trace.spec.layers, load.values, strict=True)],
         "max_violation": _numbers(max_violation(trace, phase).values),
         "load_entropy": _numbers(load_entropy(trace, phase).values),
         "gate_weights": trace.expert_weights is not None,

@@ -8,7 +8,7 @@ import numpy as np
 
 from analysis.trace import LayerSpec, Origin, Phase, RouterSpec, RoutingTrace, Step
 
-WORDS = ("the", " sum", " of", " 8", "+", "4", " is", " 12", ",", " write", " carry", " 1", ".", "\n", " so", "答え", "是")
+WORDS = ("the", " sum", " of", " 8", "+", "4", " is", " 12", ",", " write", ".", "\n", " so", "答え", "是")
 
 
 def make_spec(layers: int = 3, experts: int = 8, top_k: int = 2, first_layer: int = 0) -> RouterSpec:

@@ -1,0 +1,209 @@
+"""How the load is spread: the map of all experts, one layer sorted, and balance by layer. Knows load statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+
+from analysis.figures import style
+from analysis.figures.style import Theme
+from analysis.statistic import Statistic
+from analysis.words import Words
+
+
+def load_map(load: Statistic, words: Words, theme: Theme, name: str = "") -> go.Figure:
+    """Layers × experts, coloured by load / uniform share on a log2 scale.
+
+    Args:
+        load: ``metrics.expert_load``.
+        name: whose load it is, at the head of the title; "" where that is clear.
+    """
+    title = words("figures.load.map_title")
+    layers = load.along("layer")
+    subtitle = f"{style.sample(load, words)} · {words('figures.load.uniform', share=_uniform(load))}"
+    height = style.layers_height(len(layers))
+    made = style.figure(f"{name} · {title}" if name else title, subtitle, theme, height, below=style.BAR_ROOM)
+    if not load.n or not layers:
+        return style.note(made, words("figures.no_rows"), theme)
+    uniform = np.asarray(load.chance)
+    ratio = load.values / uniform
+    with np.errstate(divide="ignore"):
+        level = np.clip(np.log2(ratio), -style.LOAD_SPAN, style.LOAD_SPAN)
+    made.add_heatmap(
+        z=level,
+        customdata=np.stack([100 * load.values, ratio, np.broadcast_to(100 * uniform, ratio.shape)], -1),
+        text=[[str(layer)] * level.shape[1] for layer in layers],
+        hovertemplate=words(
+            "figures.load.map_hover",
+            layer="%{text}",
+            expert="%{x}",
+            share="%{customdata[0]:.3g} %",
+            ratio="%{customdata[1]:.2f}",
+            chance="%{customdata[2]:.3g} %",
+        )
+        + "<extra></extra>",
+        colorscale=style.scale(style.LOAD[theme]),
+        zmid=0,
+        zmin=-style.LOAD_SPAN,
+        zmax=style.LOAD_SPAN,
+        xgap=1 if level.shape[1] <= 64 else 0,
+        ygap=1,
+        colorbar=style.colour_bar(
+            words("figures.load.bar"),
+            theme,
+            tickvals=[-2, -1, 0, 1, 2],
+            ticktext=["≤ ¼", "½", "1", "2", "≥ 4"],
+        ),
+    )
+    made.update_yaxes(showgrid=False, **style.layer_axis(layers, words))
+    made.update_xaxes(showgrid=False, title={"text": words("figures.axis.expert")})
+    return made
+
+
+def sorted_load(load: Statistic, layer: int, words: Words, theme: Theme, random: np.ndarray | None = None) -> go.Figure:
+    """One layer's experts by falling load, with the uniform share.
+
+    Args:
+        load: ``metrics.expert_load``.
+        layer: the model's own layer number.
+        random: (E,) mean sorted load under uniform random routing of as many tokens, drawn as a second ruler.
+    """
+    title = words("figures.load.sorted_title", layer=layer)
+    subtitle = f"{style.sample(load, words)} · {words('figures.load.uniform', share=_uniform(load, layer))}"
+    made = style.figure(title, subtitle, theme, 220, below=style.LEGEND_ROOM)
+    position = load.along("layer").index(layer)
+    shares = load.values[position]
+    order = np.argsort(-np.nan_to_num(shares, nan=-1), kind="stable")[: np.count_nonzero(np.isfinite(shares))]
+    if not load.n or not len(order):
+        return style.note(made, words("figures.no_rows"), theme)
+    chance = float(np.asarray(load.chance)[position, 0])
+    places = np.arange(1, len(order) + 1)
+    made.add_bar(
+        x=places,
+        y=100 * shares[order],
+        customdata=np.stack([order, shares[order] / chance], -1),
+        marker={"color": style.phase_colour(load.phase, theme), "line": {"width": 0}},
+        name=words("figures.load.measured"),
+        hovertemplate=words(
+            "figures.load.sorted_hover",
+            layer=layer,
+            expert="%{customdata[0]}",
+            share="%{y:.3g} %",
+            ratio="%{customdata[1]:.2f}",
+            chance=style.percent(chance),
+        )
+        + "<extra></extra>",
+    )
+    if random is not None:
+        ink = style.INK[theme]
+        rim = {"x": places, "y": 100 * random, "mode": "lines", "hoverinfo": "skip"}
+        made.add_scatter(**rim, line={"color": ink["ground"], "width": 4}, showlegend=False)
+        dots = {"color": ink["text"], "width": 2, "dash": "dot"}
+        made.add_scatter(**rim, line=dots, name=words("figures.load.random"))
+    _level(made, 100 * chance, words("figures.load.uniform_line"), theme)
+    made.update_xaxes(showgrid=False, title={"text": words("figures.axis.place")})
+    made.update_yaxes(rangemode="tozero", title={"text": words("figures.axis.share")})
+    return made
+
+
+BALANCE = ("max_violation", "entropy", "gini")
+
+
+def balance(
+    measures: Mapping[str, Sequence[Statistic]], experts: Sequence[int], words: Words, theme: Theme
+) -> go.Figure:
+    """Balance by layer, a line a phase, each with the mean of uniform random routing of as many tokens, dotted.
+
+    Args:
+        measures: for each name of ``BALANCE`` its statistic in one phase or more; entropy in nats.
+        experts: experts of each layer, to show the entropy as a share of ln E.
+    """
+    drawn = [s for s in measures[BALANCE[0]] if s.n]
+    counts = ", ".join(f"{words(f'figures.phase.{s.phase}')} {s.n:,}" for s in drawn)
+    subtitle = words("figures.load.balance_subtitle", counts=counts) if drawn else ""
+    layers = measures[BALANCE[0]][0].along("layer") if measures[BALANCE[0]] else []
+    made = style.figure(
+        words("figures.load.balance_title"),
+        subtitle,
+        theme,
+        style.layers_height(len(layers)) + 20,
+        below=style.LEGEND_ROOM,
+    )
+    if not drawn or not layers:
+        return style.note(made, words("figures.no_rows"), theme)
+    made.set_subplots(1, 3, shared_yaxes=True, horizontal_spacing=0.06)
+    positions = np.arange(len(layers))
+    for column, name in enumerate(BALANCE, 1):
+        unit = np.log(np.maximum(experts, 2)) if name == "entropy" else 1.0
+        label = words(f"figures.load.{name}")
+        for statistic in measures[name]:
+            if not statistic.n:
+                continue
+            phase, colour = (
+                words(f"figures.phase.{statistic.phase}"),
+                style.phase_colour(statistic.phase, theme),
+            )
+            chance = np.broadcast_to(np.asarray(statistic.chance), positions.shape)
+            made.add_scatter(
+                x=statistic.values / unit,
+                y=positions,
+                customdata=np.stack([np.asarray(layers), chance / unit], -1),
+                mode="lines+markers",
+                line={"color": colour, "width": 2},
+                marker={"size": 5},
+                name=phase,
+                legendgroup=statistic.phase,
+                showlegend=column == 1,
+                hovertemplate=words(
+                    "figures.load.balance_hover",
+                    phase=phase,
+                    measure=label,
+                    n=f"{statistic.n:,}",
+                    layer="%{customdata[0]}",
+                    value="%{x:.3g}",
+                    chance="%{customdata[1]:.3g}",
+                )
+                + "<extra></extra>",
+                row=1,
+                col=column,
+            )
+            made.add_scatter(
+                x=chance / unit,
+                y=positions,
+                mode="lines",
+                line={"color": colour, "width": 1.5, "dash": "dot"},
+                legendgroup=statistic.phase,
+                showlegend=False,
+                hoverinfo="skip",
+                row=1,
+                col=column,
+            )
+        made.update_xaxes(title={"text": label}, nticks=3, tickangle=0, row=1, col=column)
+    style.style_axes(made, theme)
+    made.update_yaxes(**{**style.layer_axis(layers, words), "title": {"text": ""}})
+    made.update_yaxes(title={"text": words("figures.axis.layer")}, col=1)
+    return made
+
+
+def _level(made: go.Figure, value: float, text: str, theme: Theme) -> None:
+    """A dashed horizontal line with its name at the right end."""
+    ink = style.INK[theme]
+    made.add_hline(
+        y=value,
+        line={"color": ink["soft"], "width": 1.5, "dash": "dash"},
+        annotation={"text": text, "font": {"size": 11, "color": ink["soft"]}},
+        annotation_position="top right",
+    )
+
+
+def _uniform(load: Statistic, layer: int | None = None) -> str:
+    """ "1.56 %", or the range where layers differ."""
+    chance = np.asarray(load.chance)[:, 0]
+    if layer is not None:
+        chance = chance[[load.along("layer").index(layer)]]
+    if not len(chance):
+        return "–"
+    low, high = style.percent(float(chance.min())), style.percent(float(chance.max()))
+    return low if low == high else f"{low} – {high}"

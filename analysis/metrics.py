@@ -1,0 +1,156 @@
+"""What a trace says about load, balance and gate weights: pure functions from a trace to a statistic.
+
+Knows formulas (``Statistic`` carries the chance level and the sample size with each). Does not know figures or files;
+single tokens are in ``token_metrics``. Rows are chosen by ``phase``, a name of ``analysis.trace.PHASE_GROUPS``; n is
+the number of rows, that is of tokens whose routing is known. What an engine did not record gives None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from analysis import balance
+from analysis.statistic import Statistic
+from analysis.trace import LayerSpec, RouterSpec, RoutingTrace
+
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+_CHUNK = 4096  # rows counted at a time, to bound memory
+
+
+def expert_counts(trace: RoutingTrace, rows: np.ndarray | None = None) -> np.ndarray:
+    """(L, E) how often each expert was selected in ``rows`` ((R,) bool or indices; None for all)."""
+    spec = trace.spec
+    layers, experts = spec.num_moe_layers, spec.num_experts
+    ids = trace.expert_ids if rows is None else trace.expert_ids[rows]
+    width = experts + 1  # one more for "no expert"
+    offsets = (np.arange(layers) * width)[:, None]
+    counts = np.zeros(layers * width, np.int64)
+    for start in range(0, len(ids), _CHUNK):
+        block = np.minimum(ids[start : start + _CHUNK].astype(np.intp), experts) + offsets
+        counts += np.bincount(block.ravel(), minlength=layers * width)
+    return counts.reshape(layers, width)[:, :experts]
+
+
+def expert_load(trace: RoutingTrace, phase: str = "all") -> Statistic:
+    """Share of a layer's slots that went to each expert: selections of (l, e) / selections in l.
+
+    Axes layer, expert. In [0, 1], sums to 1 over the experts of a layer; chance 1 / E of the layer. NaN for experts
+    that a layer does not have, and everywhere when no row is in ``phase``.
+    """
+    rows = trace.rows_in(phase)
+    counts = expert_counts(trace, rows).astype(np.float64)
+    counts[absent_experts(trace.spec)] = np.nan
+    total = np.nansum(counts, axis=1, keepdims=True)
+    values = np.divide(counts, total, out=np.full_like(counts, np.nan), where=total > 0)
+    return Statistic(
+        "expert load",
+        values,
+        ("layer", "expert"),
+        {"layer": trace.spec.layer_numbers},
+        unit="share of slots",
+        chance=per_layer(trace.spec, lambda layer: 1 / layer.num_experts)[:, None],
+        n=int(np.count_nonzero(rows)),
+        phase=phase,
+    )
+
+
+def max_violation(trace: RoutingTrace, phase: str = "all") -> Statistic:
+    """(max load − mean load) / mean load, by layer: 0 when all experts are used alike, up to E / k − 1.
+
+    The maximum grows on short samples, so ``chance`` is the mean under uniform random routing of as many tokens.
+    Measured as MaxVio in "Auxiliary-Loss-Free Load Balancing" (Wang et al., 2024).
+    """
+    return _balance("maximal violation", "", trace, phase, balance.max_violation)
+
+
+def load_entropy(trace: RoutingTrace, phase: str = "all") -> Statistic:
+    """Shannon entropy of the load of each layer, in nats: from ln k to ln E, the latter when all are used alike.
+
+    ``chance`` is the mean under uniform random routing of as many tokens, which is below ln E on short samples.
+    """
+    return _balance("load entropy", "nats", trace, phase, balance.entropy)
+
+
+def gini(trace: RoutingTrace, phase: str = "all") -> Statistic:
+    """Gini coefficient of the load of each layer: 0 when all experts are used alike, 1 − k / E when only k are used.
+
+    ``chance`` is the mean under uniform random routing of as many tokens, which is above 0 on short samples.
+    """
+    return _balance("Gini coefficient", "", trace, phase, balance.gini)
+
+
+def gate_weights_by_rank(trace: RoutingTrace, phase: str = "all", layer: int | None = None) -> Statistic | None:
+    """Quantiles (``QUANTILES``) of the gate weights of each layer and rank, rank 1 being each token's largest weight.
+
+    Axes layer, rank, quantile; all layers, or the one with the model's number ``layer``. Chance is the weight that a
+    router without preference would give: see ``even_gate``. NaN for ranks that a layer does not use, and everywhere
+    when no row is in ``phase``. None where the engine sent no weights.
+
+    Raises:
+        BadValue: ``layer`` has no router, or there is no such phase.
+    """
+    if trace.expert_weights is None:
+        return None
+    rows = trace.rows_in(phase)
+    n, spec = int(np.count_nonzero(rows)), trace.spec
+    positions = range(spec.num_moe_layers) if layer is None else [spec.position(layer)]
+    values = np.full((len(positions), spec.top_k, len(QUANTILES)), np.nan)
+    for line, position in enumerate(positions if n else ()):
+        ids, weights = trace.expert_ids[rows, position], trace.expert_weights[rows, position].astype(np.float32)
+        weights[ids == spec.no_expert] = -1
+        ranked = -np.sort(-weights, axis=1)
+        for rank in range(spec.layers[position].top_k):
+            used = ranked[:, rank][ranked[:, rank] >= 0]
+            if len(used):
+                values[line, rank] = np.quantile(used, QUANTILES)
+    return Statistic(
+        "gate weight by rank",
+        values,
+        ("layer", "rank", "quantile"),
+        {
+            "layer": [spec.layer_numbers[position] for position in positions],
+            "rank": list(range(1, spec.top_k + 1)),
+            "quantile": QUANTILES,
+        },
+        unit="gate weight",
+        chance=per_layer(spec, even_gate)[list(positions), None, None],
+        n=n,
+        phase=phase,
+    )
+
+
+def even_gate(layer: LayerSpec) -> float:
+    """The gate weight if the router preferred no expert: 1/k where the k weights are renormalised (or the softmax is
+    over the k), 1/E for a plain softmax, each times the layer's scale; NaN for plain sigmoid scores."""
+    if layer.renormalised or layer.scoring == "topk_softmax":
+        return layer.scale / layer.top_k
+    return layer.scale / layer.num_experts if layer.scoring == "softmax" else float("nan")
+
+
+def per_layer(spec: RouterSpec, value: Callable[[LayerSpec], float]) -> np.ndarray:
+    """(L,) ``value`` of each layer's specification."""
+    return np.array([value(layer) for layer in spec.layers], dtype=np.float64)
+
+
+def absent_experts(spec: RouterSpec) -> np.ndarray:
+    """(L, E) bool, the experts that a layer does not have because another layer has more."""
+    return np.arange(spec.num_experts) >= per_layer(spec, lambda layer: layer.num_experts)[:, None]
+
+
+def _balance(
+    name: str, unit: str, trace: RoutingTrace, phase: str, measure: Callable[[np.ndarray], float]
+) -> Statistic:
+    load, spec = expert_load(trace, phase), trace.spec
+    values = [measure(row[: layer.num_experts]) for row, layer in zip(load.values, spec.layers, strict=True)]
+    return Statistic(
+        name,
+        np.array(values, dtype=np.float64),
+        ("layer",),
+        {"layer": spec.layer_numbers},
+        unit=unit,
+        chance=per_layer(spec, lambda layer: balance.by_chance(measure, load.n, layer.num_experts, layer.top_k)),
+        n=load.n,
+        phase=phase,
+    )

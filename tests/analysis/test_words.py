@@ -1,0 +1,75 @@
+"""The words of all languages: the same keys, the same placeholders, none empty, and all that the code asks for."""
+
+from __future__ import annotations
+
+import ast
+import re
+import string
+from pathlib import Path
+
+import pytest
+
+from analysis import words as module
+from analysis.words import LANGUAGES, Words, locale
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def placeholders(text: str) -> set[str]:
+    return {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
+
+
+@pytest.mark.parametrize("language", [code for code in LANGUAGES if code != "en"])
+def test_every_language_says_everything(language):
+    english, other = locale("en"), locale(language)
+    assert set(english) == set(other)
+    for key, text in other.items():
+        assert placeholders(text) == placeholders(english[key]), key
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_no_text_is_empty(language):
+    for key, text in locale(language).items():
+        assert isinstance(text, str) and text.strip(), key
+
+
+def test_keys_written_in_the_code_exist():
+    """Every literal ``words("…")`` of the ground floor and of the tabs; keys put together at run time are not seen."""
+    files = [*(ROOT / "analysis").rglob("*.py"), *(ROOT / "app" / "ui").glob("*_tab*.py")]
+    asked = set()
+    for path in files:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "words" and node.args:
+                first = node.args[0]
+                if isinstance(first, ast.Constant):
+                    asked.add(first.value)
+    assert len(asked) > 20
+    assert asked <= set(locale("en"))
+
+
+def test_values_are_put_in_and_never_read_as_placeholders():
+    words = Words("en")
+    assert words("tabs.layer_name", layer=3) == "Layer 3"
+    assert words("tabs.layer_name", layer="{phase} %{x}") == "Layer {phase} %{x}"
+
+
+def test_unknown_keys_are_errors_and_unknown_languages_are_english():
+    with pytest.raises(KeyError):
+        Words("ja")("tabs.no_such_text")
+    for language in ("xx", None, 3, "", "EN-us"):
+        assert Words(language).language == "en"
+    assert Words("zh-CN").language == "zh"
+
+
+def test_what_a_language_lacks_is_said_in_english(monkeypatch):
+    texts = {"en": {"a.b": "English", "a.c": "sea {x}"}, "ja": {"a.b": "日本語"}}
+    monkeypatch.setattr(module, "locale", texts.__getitem__)
+    assert Words("ja")("a.b") == "日本語"
+    assert Words("ja")("a.c", x=1) == "sea 1"
+
+
+def test_letters_are_those_of_the_language():
+    """A text of Japanese has kana and one of Chinese has none: texts were not put into the wrong file."""
+    kana = re.compile("[ぁ-ヿ]")
+    assert not [key for key, text in locale("zh").items() if kana.search(text.replace("日本語", "").replace("・", ""))]
+    assert len([key for key, text in locale("ja").items() if kana.search(text)]) > len(locale("ja")) / 2
