@@ -1,0 +1,127 @@
+"""Sorting up to seven numbers by repeated selection, and comparing two numbers digit by digit."""
+
+import random
+
+from training.data.problem import Problem, phrases
+
+SORT_UP = {
+    "en": phrases(
+        """
+        Sort these numbers: {n} | Sort these numbers: {n}. | Sort: {n} | Sort {n} |
+        Put these numbers in order: {n} | Please sort {n}. | Sort from smallest to largest: {n} |
+        Arrange in ascending order: {n} | Order these numbers: {n} | Sort the list [{n}] | Can you sort {n}? |
+        Write these numbers in increasing order: {n} | sort these: {n} | What is the sorted order of {n}?
+        """
+    ),
+    "ja": phrases(
+        """
+        小さい順に並べてください: {n} | 次の数を並べ替えて: {n} |
+        {n} を小さい順に並べて | 昇順に: {n}
+        """
+    ),
+    "zh": phrases(
+        """
+        请从小到大排序: {n} | 把这些数排序: {n} | 将 {n} 从小到大排列 | 升序排列: {n}
+        """
+    ),
+}
+SORT_DOWN = {
+    "en": phrases(
+        """
+        Sort from largest to smallest: {n} | Arrange in descending order: {n} |
+        Sort these numbers in descending order: {n} | Sort {n} from high to low |
+        Write these numbers in decreasing order: {n}
+        """
+    ),
+    "ja": ["大きい順に並べてください: {n}", "{n} を大きい順に並べて", "降順に: {n}"],
+    "zh": ["请从大到小排序: {n}", "将 {n} 从大到小排列", "降序排列: {n}"],
+}
+LARGER = {
+    "en": phrases(
+        """
+        Which is larger, {a} or {b}? | Which number is bigger: {a} or {b}? |
+        Compare {a} and {b}. Which is greater? | {a} or {b}, which is more? | What is the larger of {a} and {b}? |
+        Is {a} or {b} bigger?
+        """
+    ),
+    "ja": ["{a} と {b} はどちらが大きいですか?", "{a}と{b}、大きいのは?"],
+    "zh": ["{a} 和 {b} 哪个大?", "{a} 与 {b} 哪个更大?"],
+}
+SMALLER = {
+    "en": phrases(
+        """
+        Which is smaller, {a} or {b}? | Which number is less: {a} or {b}? | What is the smaller of {a} and {b}? |
+        Is {a} or {b} smaller?
+        """
+    ),
+    "ja": ["{a} と {b} はどちらが小さいですか?", "{a}と{b}、小さいのは?"],
+    "zh": ["{a} 和 {b} 哪个小?", "{a} 与 {b} 哪个更小?"],
+}
+COMPARED = {
+    "en": {">": "{x} is larger.", "<": "{x} is smaller.", "=": "They are equal."},
+    "ja": {">": "{x} の方が大きいです。", "<": "{x} の方が小さいです。", "=": "同じです。"},
+    "zh": {">": "{x} 更大。", "<": "{x} 更小。", "=": "一样大。"},
+}
+
+
+def sort(rng: random.Random, language: str) -> Problem:
+    count = rng.choices([2, 3, 4, 5, 6, 7], [1, 2, 3, 5, 4, 4])[0]
+    top = rng.choices([20, 99, 999], [2, 7, 2])[0]
+    numbers = [rng.randint(0, top) for _ in range(count)]
+    down = rng.random() < 0.2
+    separator = rng.choices([", ", " ", ","], [7, 2, 1])[0]
+    if language != "en" and rng.random() < 0.5:
+        separator = "、"
+    prompt = rng.choice((SORT_DOWN if down else SORT_UP)[language]).format(n=separator.join(map(str, numbers)))
+    key = f"sort:{'down' if down else 'up'}:{' '.join(map(str, numbers))}"
+    answer = ", ".join(map(str, sorted(numbers, reverse=down)))
+    return Problem(prompt, selection_steps(numbers, down), answer, "sorting", key, language, count == 2 and top == 20)
+
+
+def selection_steps(numbers: list[int], down: bool) -> str:
+    """One line a number: what is left, then the one taken, `42 7 19 → 7`; the first of equals is taken."""
+    left, lines = list(numbers), []
+    pick = max if down else min
+    while left:
+        taken = pick(left)
+        lines.append(f"{' '.join(map(str, left))} → {taken}")
+        left.remove(taken)
+    return "\n".join(lines)
+
+
+def compare(rng: random.Random, language: str) -> Problem:
+    digits = rng.choices([1, 2, 3, 4], [1, 3, 4, 3])[0]
+    a = rng.randint(10 ** (digits - 1), 10**digits - 1)
+    kind = rng.random()
+    if kind < 0.6:
+        b = rng.randint(10 ** (digits - 1), 10**digits - 1)
+    elif kind < 0.8:
+        b = a + rng.randint(-12, 12)
+        b = abs(b)
+    else:
+        b = rng.randint(0, 9999)
+    sign = rng.choice("><")
+    prompt = rng.choice((LARGER if sign == ">" else SMALLER)[language]).format(a=a, b=b)
+    chosen = max(a, b) if sign == ">" else min(a, b)
+    answer = COMPARED[language]["=" if a == b else sign].format(x=chosen)
+    return Problem(
+        prompt, comparison_steps(a, b), answer, "comparing", f"cmp:{min(a, b)}:{max(a, b)}", language, max(a, b) < 20
+    )
+
+
+def comparison_steps(a: int, b: int) -> str:
+    """Number of digits first; where that is equal, digit by digit from the left until they differ."""
+    long_a, long_b = len(str(a)), len(str(b))
+    if long_a != long_b:
+        lines = [f"{a}: {long_a}", f"{b}: {long_b}"]
+    else:
+        lines = []
+        for x, y in zip(str(a), str(b), strict=True):
+            lines.append(f"{x}{_sign(int(x), int(y))}{y}")
+            if x != y:
+                break
+    return "\n".join([*lines, f"{a}{_sign(a, b)}{b}"])
+
+
+def _sign(a: int, b: int) -> str:
+    return "=" if a == b else ">" if a > b else "<"

@@ -1,0 +1,57 @@
+"""What a problem is, and which side of the split it falls on.
+
+Knows nothing about any task, tokenizer or model. The split is a property of the problem's key alone, so training and
+held-out problems are disjoint by construction, whatever the seed.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+HELD_OUT_PERCENT = 6
+
+#: Problems that the page suggests. They are held out by force, so that a visitor never sees a memorised answer.
+ALWAYS_HELD_OUT = frozenset(
+    {
+        "add:274:538",
+        "add:12:30",
+        "mul:36:47",
+        "sort:up:42 7 19 88 3",
+        "word:strawberry",
+        "word:butterfly",
+        "sub:1000:367",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One question with its worked steps and its answer.
+
+    `key` names the problem without its phrasing, unless the phrasing is the problem (facts, conversation).
+    `small` problems (one-digit sums and the like) are too few to hold any out and always belong to training.
+    `follow_up` is a short way to ask the same thing after another problem of the same task, or empty.
+    """
+
+    prompt: str
+    thinking: str
+    answer: str
+    task: str
+    key: str
+    language: str = "en"
+    small: bool = False
+    follow_up: str = ""
+
+
+def phrases(text: str) -> list[str]:
+    """The phrasings of a text that separates them by `|`; line ends and indentation do not count."""
+    return [" ".join(phrase.split()) for phrase in text.split("|")]
+
+
+def is_held_out(problem: Problem) -> bool:
+    """True where the problem must never be trained on."""
+    if problem.key in ALWAYS_HELD_OUT:
+        return True
+    if problem.small:
+        return False
+    digest = hashlib.blake2b(problem.key.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") % 100 < HELD_OUT_PERCENT

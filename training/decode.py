@@ -1,0 +1,61 @@
+"""Greedy answers of a model to many prompts at once; no page, no engine, only what training and evaluation need."""
+
+from dataclasses import dataclass
+
+import torch
+from transformers import GenerationConfig, PreTrainedTokenizerBase, Qwen3MoeForCausalLM
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the model wrote: token ids up to (without) the end token, the text, and whether it ended by itself."""
+
+    ids: list[int]
+    text: str
+    ended: bool
+
+    @property
+    def thinking(self) -> str:
+        """The thinking's text, empty where there was none."""
+        return self.text.split("</think>")[0].removeprefix("<think>").strip() if "</think>" in self.text else ""
+
+    @property
+    def answer(self) -> str:
+        return self.text.split("</think>")[-1].strip()
+
+    @property
+    def well_formed(self) -> bool:
+        """Ended, with at most one thinking block, which is closed and stands first."""
+        opened, closed = self.text.count("<think>"), self.text.count("</think>")
+        return (
+            self.ended
+            and opened == closed <= 1
+            and (not opened or self.text.startswith("<think>"))
+            and bool(self.answer)
+        )
+
+
+@torch.inference_mode()
+def greedy(
+    model: Qwen3MoeForCausalLM,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: list[list[int]],
+    max_new_tokens: int = 320,
+    batch: int = 128,
+) -> list[Reply]:
+    """Replies in the order of `prompts` (token ids). Prompts of similar length run together, padded on the left."""
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    pad, eos = tokenizer.pad_token_id, tokenizer.eos_token_id
+    config = GenerationConfig(do_sample=False, max_new_tokens=max_new_tokens, eos_token_id=eos, pad_token_id=pad)
+    replies: list[Reply | None] = [None] * len(prompts)
+    for start in range(0, len(order), batch):
+        part = order[start : start + batch]
+        longest = max(len(prompts[i]) for i in part)
+        ids = torch.tensor([[pad] * (longest - len(prompts[i])) + prompts[i] for i in part])
+        mask = torch.tensor([[0] * (longest - len(prompts[i])) + [1] * len(prompts[i]) for i in part])
+        output = model.generate(input_ids=ids, attention_mask=mask, generation_config=config)
+        for i, row in zip(part, output[:, longest:].tolist(), strict=True):
+            ended = eos in row
+            written = row[: row.index(eos)] if ended else row
+            replies[i] = Reply(written, tokenizer.decode(written), ended)
+    return [reply for reply in replies if reply is not None]

@@ -1,0 +1,98 @@
+"""Dialogues to token ids: which tokens the model reads, and which of them it learns.
+
+Knows the tokenizer and its chat template; knows nothing of tasks or optimizers.
+"""
+
+import random
+from dataclasses import dataclass
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from training.data.dialogues import STOP_SENTENCE, Dialogue, make_dialogue
+
+END = "<|im_end|>"
+
+
+@dataclass(frozen=True)
+class Example:
+    """Token ids of one dialogue; those from `learned_from` on are learned."""
+
+    ids: list[int]
+    learned_from: int
+
+
+def prompt_text(tokenizer: PreTrainedTokenizerBase, dialogue: Dialogue) -> str:
+    """The text up to where the model starts to write."""
+    return tokenizer.apply_chat_template(
+        list(dialogue.messages), tokenize=False, add_generation_prompt=True, enable_thinking=dialogue.enable_thinking
+    )
+
+
+def target_text(dialogue: Dialogue) -> str:
+    """What the model should write: thinking block (empty after /no_think, absent after the hard switch) and answer."""
+    answer = dialogue.problem.answer + END
+    if not dialogue.enable_thinking:
+        return answer
+    thinking = dialogue.problem.thinking if dialogue.thinks else ""
+    return f"<think>\n{thinking}\n</think>\n\n{answer}"
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, dialogues: list[Dialogue]) -> list[Example]:
+    """Encodes dialogues; where the thinking is cut, only the answer after the stop sentence is learned."""
+    before, after = [], []
+    for dialogue in dialogues:
+        prompt = prompt_text(tokenizer, dialogue)
+        before.append(f"{prompt}<think>\n{dialogue.problem.thinking}" if dialogue.cut else prompt)
+        after.append(dialogue.problem.answer + END if dialogue.cut else target_text(dialogue))
+    raw = tokenizer.backend_tokenizer
+    stop = raw.encode(STOP_SENTENCE, add_special_tokens=False).ids
+    think = tokenizer.convert_tokens_to_ids("<think>")
+    examples = []
+    heads = raw.encode_batch(before, add_special_tokens=False)
+    tails = raw.encode_batch(after, add_special_tokens=False)
+    for dialogue, head, tail in zip(dialogues, heads, tails, strict=True):
+        ids = head.ids
+        if dialogue.cut:
+            start = len(ids) - ids[::-1].index(think) + 1
+            ids = ids[: start + int((len(ids) - start) * dialogue.cut)] + stop
+        examples.append(Example(ids + tail.ids, len(ids)))
+    return examples
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Right-padded rows: `ids`, `learned` (true on targets) and `real` (false on padding), all [B, T]."""
+
+    ids: torch.Tensor
+    learned: torch.Tensor
+    real: torch.Tensor
+
+
+def collate(examples: list[Example], pad: int) -> Batch:
+    longest = max(len(example.ids) for example in examples)
+    ids = torch.full((len(examples), longest), pad)
+    learned = torch.zeros(len(examples), longest, dtype=torch.bool)
+    real = torch.zeros(len(examples), longest, dtype=torch.bool)
+    for row, example in enumerate(examples):
+        size = len(example.ids)
+        ids[row, :size] = torch.tensor(example.ids)
+        learned[row, example.learned_from : size] = True
+        real[row, :size] = True
+    return Batch(ids, learned, real)
+
+
+def make_batches(tokenizer: PreTrainedTokenizerBase, seed: int, step: int, dialogues: int, parts: int) -> list[Batch]:
+    """The dialogues of one training step, cut by length into `parts` batches so that little is padded.
+
+    They depend on the seed and the step alone, so a resumed run continues exactly where it stopped.
+    """
+    rng = random.Random(f"{seed}:{step}")
+    examples = sorted(encode(tokenizer, [make_dialogue(rng) for _ in range(dialogues)]), key=lambda e: len(e.ids))
+    total = sum(len(example.ids) for example in examples)
+    groups: list[list[Example]] = [[]]
+    for example in examples:
+        if groups[-1] and len(groups) < parts and sum(len(e.ids) for e in groups[-1]) > total / parts:
+            groups.append([])
+        groups[-1].append(example)
+    return [collate(group, tokenizer.pad_token_id) for group in groups]
