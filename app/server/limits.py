@@ -67,6 +67,15 @@ def optional_whole(value: Any, name: str, high: int) -> int | None:
     return None if value is None or value == "" else whole(value, name, 0, high)
 
 
+def typed(value: Any) -> Any:
+    """What was typed into a text box for a number that may be left empty: None, a whole number, or the text itself,
+    which ``optional_whole`` then refuses by name."""
+    text = value.strip() if isinstance(value, str) else value
+    if text == "":
+        return None
+    return int(text) if isinstance(text, str) and re.fullmatch(r"[0-9]{1,19}", text) else text
+
+
 def flag(value: Any, name: str) -> bool:
     """A boolean; None means no.
 
@@ -143,6 +152,17 @@ def history(value: Any, settings: Settings) -> tuple[Message, ...]:
     return tuple(messages)
 
 
+def user_message(value: Any, settings: Settings) -> Message:
+    """
+    Raises:
+        BadValue: not text, empty or too long.
+    """
+    text = clean_text(value, settings.max_chars)
+    if not text.strip():
+        raise BadValue("The message is empty; write something to send.")
+    return Message("user", text)
+
+
 def check_length(messages: list[Message] | tuple[Message, ...], settings: Settings) -> None:
     """
     Raises:
@@ -192,9 +212,18 @@ def _content(content: Any) -> Any:
     return content
 
 
+_KINDS: tuple[tuple[type | tuple[type, ...], str], ...] = (
+    (type(None), "nothing"),
+    (bool, "a boolean"),
+    ((int, float), "a number"),
+    (str, "text"),
+    (dict, "an object"),
+    ((list, tuple), "a list"),
+)
+
+
 def _kind(value: Any) -> str:
-    names = {type(None): "nothing", bool: "a boolean", int: "a number", float: "a number", str: "text"}
-    return names.get(type(value), {dict: "an object", list: "a list"}.get(type(value), "something else"))
+    return next((name for kind, name in _KINDS if isinstance(value, kind)), "something else")
 
 
 def _shown(value: Any) -> str:

@@ -19,6 +19,9 @@ from app.engine.scheduler import Ticket
 
 log = logging.getLogger("expertscope")
 
+Timed = tuple[TokenEvent, float]
+"""An event and when it came, in seconds of the monotonic clock."""
+
 
 class Run:
     """Usage, once ``ticket`` has its turn::
@@ -28,6 +31,8 @@ class Run:
             while not run.finished:
                 for event in run.take(timeout=1 / 12):
                     ...
+            if run.error:
+                raise run.error
         finally:
             run.stop()
 
@@ -40,7 +45,7 @@ class Run:
         self._stream, self._ticket = stream, ticket
         self._deadline = time.monotonic() + seconds
         self._changed = threading.Condition()
-        self._events: list[TokenEvent] = []
+        self._events: list[Timed] = []
         self._done = False
         self.ended = ""
         self.error: Exception | None = None
@@ -49,24 +54,21 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Nothing more will come: the stream has ended (or was given up) and every event was taken."""
+        """Nothing more will come: the stream has ended (or was given up) and every event was taken; see ``error``."""
         with self._changed:
             return not self._events and (self._done or bool(self.ended))
 
     def take(self, timeout: float) -> list[TokenEvent]:
-        """The events since the last call, at most ``timeout`` seconds from now; earlier only when it is over.
+        """The events since the last call, ``timeout`` seconds from now; earlier only when it is over."""
+        return [event for event, _ in self.take_timed(timeout)]
 
-        Raises:
-            Exception: whatever the stream raised, once all its events were taken.
-        """
+    def take_timed(self, timeout: float) -> list[Timed]:
+        """As ``take``, each with the moment it came."""
         with self._changed:
-            if not self._events or not self._done:
-                self._changed.wait_for(lambda: self._done or bool(self.ended), timeout)
+            self._changed.wait_for(lambda: self._done or bool(self.ended), timeout)
             if not self._done and not self.ended and time.monotonic() > self._deadline:
                 self.ended = "interrupted"
             events, self._events = self._events, []
-            if not events and self.error is not None and not self.ended:
-                raise self.error
             return events
 
     def stop(self, reason: str = "stopped") -> None:
@@ -83,7 +85,7 @@ class Run:
                     with self._changed:
                         if self.ended:
                             break
-                        self._events.append(event)
+                        self._events.append((event, time.monotonic()))
         except Exception as error:
             self.error = error
             if self.ended:
@@ -93,32 +95,3 @@ class Run:
             with self._changed:
                 self._done = True
                 self._changed.notify_all()
-
-
-class Runs:
-    """The runs that are under way, by an id that cannot be guessed, so that another request can stop one."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._runs: dict[str, Callable[[], None]] = {}
-
-    def add(self, run_id: str, stop: Callable[[], None]) -> None:
-        with self._lock:
-            self._runs[run_id] = stop
-
-    def remove(self, run_id: str) -> None:
-        with self._lock:
-            self._runs.pop(run_id, None)
-
-    def stop(self, run_id: str | None) -> bool:
-        """Ask the run to end; False where there is none under this id."""
-        with self._lock:
-            stop = self._runs.get(run_id or "")
-        if stop is None:
-            return False
-        stop()
-        return True
-
-    def active(self, run_id: str | None) -> bool:
-        with self._lock:
-            return (run_id or "") in self._runs

@@ -1,0 +1,141 @@
+"""Serving the page: services and page are made, hardened and launched. Knows addresses and ports, and no component.
+
+``demo.launch`` is called with everything Gradio leaves open closed: no request around the queue, no monitoring page,
+no large upload, no analytics, no fonts or scripts from elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import webbrowser
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from analysis.errors import BadValue
+from app.engine.base import Engine
+from app.engine.scheduler import Scheduler
+from app.server.store import TraceStore
+from app.settings import Settings
+from app.ui.context import Services
+from app.ui.page import build_page
+from app.ui.theme import SCRIPT, STYLE, make_theme
+
+PORTS_TRIED = 100
+
+
+@dataclass(frozen=True)
+class Served:
+    """A running server. ``close()`` ends it."""
+
+    demo: gr.Blocks
+    services: Services
+    url: str
+
+    def close(self) -> None:
+        self.demo.close(verbose=False)
+
+
+def make_services(engine: Engine, settings: Settings) -> Services:
+    """One engine, one queue, one store."""
+    store = TraceStore(settings.kept_traces, settings.kept_megabytes)
+    return Services(engine, Scheduler(running=1, waiting=settings.max_waiting), store, settings)
+
+
+def make_demo(services: Services) -> gr.Blocks:
+    """The page behind its queue."""
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    demo = build_page(services)
+    waiting = services.settings.max_waiting
+    return demo.queue(api_open=False, max_size=4 * waiting + 64, default_concurrency_limit=8)
+
+
+def launch_options(settings: Settings) -> dict[str, Any]:
+    """What ``demo.launch`` is given, address apart."""
+    return {
+        "theme": make_theme(),
+        "css_paths": [STYLE],
+        "head": f"<script>{SCRIPT.read_text(encoding='utf-8')}</script>",
+        "max_file_size": f"{settings.upload_megabytes}mb",
+        "max_threads": settings.max_waiting + 48,
+        "enable_monitoring": False,
+        "run_history": False,
+        "ssr_mode": False,
+        "share": False,
+        "pwa": False,
+        "mcp_server": False,
+        "footer_links": [],
+        "show_error": False,
+        "quiet": True,
+    }
+
+
+def launch_demo(demo: gr.Blocks, services: Services, *, block: bool = True, open_browser: bool = False) -> Served:
+    """Launch ``demo`` (of ``make_demo``) and print its address; with ``block``, serve until interrupted.
+
+    Raises:
+        BadValue: no free port was found, or the host's name means nothing here.
+    """
+    settings = services.settings
+    host = _host(settings)
+    port = free_port(host, settings.port)
+    demo.launch(server_name=host, server_port=port, prevent_thread_lock=True, **launch_options(settings))
+    shown = "127.0.0.1" if host in ("0.0.0.0", "::", "") else host
+    url = f"http://{shown}:{port}"
+    if port != settings.port and settings.port:
+        print(f"Port {settings.port} is in use.", flush=True)
+    print(f"ExpertScope shows {services.engine.card.title} at {url}", flush=True)
+    if open_browser:
+        _open_browser(url)
+    if block:
+        demo.block_thread()
+    return Served(demo, services, url)
+
+
+def _host(settings: Settings) -> str:
+    """The configured host; a Space listens where Gradio's own variable says, unless it was configured."""
+    if settings.host == Settings.host and os.environ.get("GRADIO_SERVER_NAME"):
+        return os.environ["GRADIO_SERVER_NAME"]
+    return settings.host
+
+
+def free_port(host: str, port: int) -> int:
+    """``port``, or the next free one; any free one for 0.
+
+    Raises:
+        BadValue: there is none among the next ``PORTS_TRIED``, or ``host`` means nothing here.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for candidate in [0] if port == 0 else range(port, min(port + PORTS_TRIED, 65536)):
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, candidate))
+            except socket.gaierror:
+                raise BadValue(f"The host {host!r} is not an address of this machine.") from None
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise BadValue(f"No free port from {port} to {port + PORTS_TRIED - 1}; choose another with --port.")
+
+
+def _open_browser(url: str) -> None:
+    """Open a browser where there is a screen to show it on."""
+    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        return
+    webbrowser.open(url)
+
+
+def launch(settings: Settings, open_browser: bool = False) -> None:
+    """Load the model named in ``settings`` and serve its page until interrupted.
+
+    Raises:
+        UserError: the model cannot be loaded, or no port is free.
+    """
+    from app.engine.local import open_engine
+
+    services = make_services(open_engine(settings.model, settings.quantize), settings)
+    launch_demo(make_demo(services), services, open_browser=open_browser)

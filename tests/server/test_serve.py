@@ -1,0 +1,46 @@
+"""Ports, and what is closed before anyone can connect."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from analysis.errors import BadValue
+from app.server.serve import free_port, launch_options, make_demo, make_services
+from app.settings import Settings
+from tests.fake_engine import FakeEngine
+
+
+def test_a_port_in_use_gives_the_next_free_one() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        found = free_port("127.0.0.1", port)
+    assert port < found <= port + 100
+
+
+def test_port_zero_means_any() -> None:
+    assert free_port("127.0.0.1", 0) > 1023
+
+
+def test_a_host_that_is_no_address_is_named() -> None:
+    with pytest.raises(BadValue, match="no-such-host"):
+        free_port("no-such-host.invalid", 7860)
+
+
+def test_nothing_is_left_open() -> None:
+    options = launch_options(Settings(upload_megabytes=7))
+    assert options["max_file_size"] == "7mb"
+    for name in ("enable_monitoring", "run_history", "ssr_mode", "share", "mcp_server", "pwa", "show_error"):
+        assert options[name] is False
+    demo = make_demo(make_services(FakeEngine(), Settings()))
+    assert demo._queue.max_size == 4 * Settings.max_waiting + 64
+    assert demo.api_open is False
+
+
+def test_only_two_endpoints_are_public() -> None:
+    demo = make_demo(make_services(FakeEngine(), Settings()))
+    public = {fn.api_name for fn in demo.fns.values() if fn.api_visibility == "public"}
+    assert public == {"chat", "route_text"}
