@@ -51,6 +51,7 @@ export class RunStore {
       this._open(chunk);
     }
     const newToken = this.tokens - chunk.first;
+    if (newToken >= 0 && chunk.rows > 0 && !this.rows) this.rowStart = chunk.row_start; // rows may begin late: a cached prefix
     const newRow = this.rowEnd - chunk.row_start;
     if (newToken < 0 || (chunk.rows > 0 && newRow < 0 && this._layers > 0)) return "gap";
     let outcome = "known";
@@ -73,7 +74,6 @@ export class RunStore {
     this._layers = h.layers.length;
     this._experts = Math.max(0, ...h.experts);
     this._width = this._layers * h.k;
-    this.rowStart = chunk.row_start;
     this._ids = new Growing(h.dtype === "uint8" ? Uint8Array : Uint16Array);
     this._weights = h.gate_weights ? new Growing(Uint8Array) : null;
     this._counts = new Uint32Array(this._layers * this._experts);

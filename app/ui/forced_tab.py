@@ -1,0 +1,134 @@
+"""The tab "Route text": any text is read by the model, which writes nothing, and its routing is shown.
+
+One generator per click, over the same queue as the chat.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from analysis.errors import BadValue, UserError
+from app.server import limits
+from app.ui.chat import status_html
+from app.ui.context import Services, Shared
+from app.ui.conversation import Say
+from app.ui.following import ActiveRuns, Progress, follow, new_run_id
+
+log = logging.getLogger("expertscope")
+
+
+@dataclass(frozen=True)
+class ForcedTab:
+    """Components of the tab.
+
+    Attributes:
+        run_id: state, the id of the run under way; "" for none.
+    """
+
+    text: gr.Textbox
+    scores: gr.Checkbox
+    go: gr.Button
+    stop: gr.Button
+    status: gr.HTML
+    run_id: gr.State
+
+
+def build(services: Services, say: Say) -> ForcedTab:
+    can = services.engine.capabilities.forced_text
+    scores = services.engine.capabilities.router_scores
+    run_id = gr.State("")
+    gr.HTML(f"<p class='hint'>{say('forced_intro' if can else 'forced_none')}</p>", js_on_load=None)
+    text = gr.Textbox(
+        label=say("forced_label"),
+        placeholder=say("forced_placeholder"),
+        lines=5,
+        max_lines=14,
+        elem_id="forced-text",
+        interactive=can,
+    )
+    with gr.Row():
+        go = gr.Button(say("forced_go"), variant="primary", elem_id="forced-go", interactive=can, min_width=120)
+        stop = gr.Button(say("forced_stop"), elem_id="forced-stop", interactive=False, min_width=80)
+        record = gr.Checkbox(
+            value=scores, label=say("record_scores"), interactive=scores, container=False, min_width=220
+        )
+    status = gr.HTML(status_html(), elem_id="forced-status", js_on_load=None)
+    return ForcedTab(text, record, go, stop, status, run_id)
+
+
+def route(
+    services: Services, runs: ActiveRuns, text: Any, scores: Any, run_id: str, language: str = "en"
+) -> Generator[Progress, None, None]:
+    """Route ``text`` as it stands; see ``following.follow``.
+
+    Raises:
+        UserError: no text, too much of it, or an engine that cannot.
+    """
+    engine = services.engine
+    if not engine.capabilities.forced_text:
+        raise BadValue("This engine cannot route text without generating.")
+    text = limits.clean_text(text, services.settings.max_chars, "text")
+    if not text.strip():
+        raise BadValue("The text is empty; paste something to route.")
+    record = limits.flag(scores, "Record router scores") and engine.capabilities.router_scores
+    provenance = engine.provenance(None)
+    stream = lambda: engine.score(text, router_scores=record)  # noqa: E731
+    yield from follow(services, runs, stream, provenance, run_id, language)
+
+
+def wire(tab: ForcedTab, services: Services, runs: ActiveRuns, shared: Shared, say: Say, language: str) -> None:
+    """Every listener of the tab."""
+
+    def on_go(text: Any, scores: Any) -> Generator[tuple[Any, ...], None, None]:
+        run_id, tokens, chunk = new_run_id(), 0, None
+        try:
+            for progress in route(services, runs, text, scores, run_id, language):
+                tokens += len(progress.events)
+                chunk = progress.chunk or chunk
+                running = not progress.finish_reason
+                if progress.waiting:
+                    line = say("before_you", n=progress.waiting)
+                elif running:
+                    line = say("forced_progress", n=tokens)
+                else:
+                    ended = progress.finish_reason in ("stopped", "interrupted")
+                    line = say("forced_stopped" if ended else "forced_done", n=tokens)
+                yield _update(run_id if running else "", line, chunk=chunk, trace_id=progress.trace_id)
+        except UserError as error:
+            yield _update("", str(error), problem=True, chunk=chunk)
+        except Exception:
+            log.exception("Routing a text failed.")
+            yield _update("", say("fault"), problem=True, chunk=chunk)
+
+    def on_stop(run_id: str) -> None:
+        active = runs.get(run_id)
+        if active is not None:
+            active.stop()
+
+    tab.go.click(
+        on_go,
+        [tab.text, tab.scores],
+        [tab.run_id, tab.status, tab.go, tab.stop, shared.live, shared.trace_id, shared.token],
+        show_progress="hidden",
+        concurrency_limit=services.settings.max_waiting + 8,
+        concurrency_id="turns",
+        api_visibility="private",
+    )
+    tab.stop.click(on_stop, tab.run_id, None, queue=False, show_progress="hidden", api_visibility="private")
+
+
+def _update(run_id: str, line: str, *, problem: bool = False, chunk: Any = None, trace_id: str = "") -> tuple[Any, ...]:
+    return (
+        run_id,
+        status_html(line, problem),
+        gr.update(interactive=not run_id),
+        gr.update(interactive=bool(run_id)),
+        gr.skip() if chunk is None else chunk,
+        trace_id or gr.skip(),
+        None,
+    )

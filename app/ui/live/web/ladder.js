@@ -1,0 +1,124 @@
+// "This token": its text and phase, and layer by layer the experts it used with their gate weights.
+// Knows a store and words. Does not know the canvas; only the layers in sight are written.
+
+import { element, setText, visible } from "./dom.js";
+import { GATE_CSS, gateIndex, gateTop, PHASES } from "./palette.js";
+
+const CHIP = 56; // least width of an expert's chip
+const CHIP_HEIGHT = 24;
+const LABEL = 36;
+
+export class Ladder {
+  /** @param onPick (position, expert) => void */
+  constructor(onPick) {
+    this.text = element("span", { class: "xs-quote" });
+    this.meta = element("span", { class: "xs-meta" });
+    this.note = element("p", { class: "xs-note" });
+    this.sheet = element("div", { class: "xs-sheet" });
+    this.box = element("div", { class: "xs-ladder", tabindex: "0", role: "group" }, this.sheet);
+    this.head = element("div", { class: "xs-this" }, this.text, this.meta);
+    this.root = element("section", { class: "xs-panel" }, this.head, this.note, this.box);
+    this.rungs = [];
+    this.box.addEventListener("scroll", () => this._render(), { passive: true });
+    this.box.addEventListener("click", (event) => {
+      const chip = event.target.closest("[data-e]");
+      if (chip) onPick(Number(chip.dataset.l), Number(chip.dataset.e));
+    });
+  }
+
+  /** @param scene {store, token, cell, words} */
+  update(scene) {
+    this.scene = scene;
+    const { store, token, words } = scene;
+    const phase = PHASES[store.phases.data[token]] || "marker";
+    this.head.dataset.phase = phase;
+    setText(this.text, store.tokens ? visible(store.texts[token]) : "");
+    setText(this.meta, words("meta", { index: token, total: store.tokens, phase: words(phase) }));
+    setText(this.note, this._note());
+    this.box.setAttribute("aria-label", words("used_by"));
+    this.box.hidden = !store.layers || !store.hasRow(token);
+    this._render(true);
+  }
+
+  _note() {
+    const { store, token, words } = this.scene;
+    if (!store.layers) return words("dense");
+    if (store.hasRow(token)) return store.hasWeights ? words("used_by") : `${words("used_order")}. ${words("no_weights")}`;
+    if (token < store.rowStart) return words("no_row");
+    return words(store.done ? "not_routed" : "not_routed_yet");
+  }
+
+  _render(dirty = false) {
+    if (!this.scene || this.box.hidden) return;
+    const { store, cell } = this.scene;
+    const width = this.box.clientWidth - 12;
+    if (width <= 0) return;
+    const columns = Math.max(1, Math.min(store.header.k, Math.floor((width - LABEL) / CHIP)));
+    const height = Math.ceil(store.header.k / columns) * CHIP_HEIGHT + 8;
+    if (columns !== this.columns || height !== this.height) dirty = true;
+    [this.columns, this.height] = [columns, height];
+    this.sheet.style.height = `${height * store.layers}px`;
+    if (dirty && cell && (cell.position !== this._shownCell)) this._reveal(cell.position);
+    this._shownCell = cell ? cell.position : null;
+    const first = Math.max(0, Math.floor(this.box.scrollTop / height));
+    const visibleRungs = Math.min(store.layers - first, Math.ceil(this.box.clientHeight / height) + 1);
+    if (!dirty && first === this._first && visibleRungs === this._count) return;
+    [this._first, this._count] = [first, visibleRungs];
+    while (this.rungs.length < visibleRungs) this._addRung();
+    this.rungs.forEach((rung, i) => {
+      rung.root.hidden = i >= visibleRungs;
+      if (i < visibleRungs) this._write(rung, first + i);
+    });
+  }
+
+  _reveal(position) {
+    const top = position * this.height;
+    if (top < this.box.scrollTop || top + this.height > this.box.scrollTop + this.box.clientHeight) {
+      this.box.scrollTop = Math.max(0, top - this.box.clientHeight / 2 + this.height / 2);
+    }
+  }
+
+  _addRung() {
+    const rung = { label: element("span", { class: "xs-rung-label" }), chips: [], row: element("span", { class: "xs-chips" }) };
+    rung.root = element("div", { class: "xs-rung" }, rung.label, rung.row);
+    this.rungs.push(rung);
+    this.sheet.append(rung.root);
+  }
+
+  _write(rung, position) {
+    const { store, token, cell, words } = this.scene;
+    const { k, weight_max: max } = store.header;
+    const used = store.used(token, position);
+    rung.root.style.top = `${position * this.height}px`;
+    rung.root.style.height = `${this.height}px`;
+    rung.root.classList.toggle("xs-chosen", !!cell && cell.position === position);
+    rung.row.style.gridTemplateColumns = `repeat(${this.columns}, minmax(0, 1fr))`;
+    setText(rung.label, words("layer_short", { layer: store.header.layers[position] }));
+    while (rung.chips.length < used.length) {
+      const chip = { id: element("b"), weight: element("span"), bar: element("i") };
+      chip.root = element("button", { class: "xs-chip", type: "button", tabindex: "-1" }, chip.id, chip.weight, chip.bar);
+      rung.chips.push(chip);
+      rung.row.append(chip.root);
+    }
+    const top = gateTop(k, max);
+    rung.chips.forEach((chip, j) => {
+      const entry = used[j];
+      chip.root.hidden = !entry;
+      if (!entry) return;
+      const chosen = !!cell && cell.position === position && cell.expert === entry.expert;
+      chip.root.classList.toggle("xs-chosen", chosen);
+      chip.root.dataset.l = position;
+      chip.root.dataset.e = entry.expert;
+      setText(chip.id, String(entry.expert));
+      setText(chip.weight, entry.weight === null ? "" : decimals(entry.weight));
+      chip.bar.style.width = entry.weight === null ? "0" : `${Math.min(100, (entry.weight / top) * 100)}%`;
+      if (entry.weight !== null) chip.bar.style.background = GATE_CSS[gateIndex(entry.weight, top)];
+    });
+  }
+}
+
+/** A gate weight with the two decimals that a byte can carry: .21, 1.00 */
+export function decimals(weight) {
+  const text = weight.toFixed(2);
+  return text.startsWith("0") ? text.slice(1) : text;
+}

@@ -1,0 +1,168 @@
+"""The page as a whole: header, chat on the left, live view on the right, the tabs below, and the links between them.
+
+One page per language inside one ``gr.Blocks`` (``/``, ``/ja``, ``/zh``). Knows which parts there are and what they
+share; each part knows itself.
+"""
+
+from __future__ import annotations
+
+import functools
+from types import ModuleType
+from typing import Any
+
+import gradio as gr
+
+from analysis.errors import UserError
+from analysis.words import LANGUAGES, Words
+from app.ui import api, chat, compare_tab, files_tab, forced_tab, gates_tab, load_tab, token_tab
+from app.ui.context import Services, Shared
+from app.ui.conversation import Conversation, Say
+from app.ui.following import ActiveRuns, pull
+from app.ui.header import PATHS, header_html
+from app.ui.live.view import build_live, selection
+from app.ui.live.wire import pointer
+
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+
+TABS: dict[str, ModuleType] = {"token": token_tab, "load": load_tab, "gates": gates_tab, "compare": compare_tab}
+"""Tabs that draw the trace that is shown; each has ``build(services, words)`` and ``wire(tab, services, shared)``."""
+
+
+def build_page(services: Services) -> gr.Blocks:
+    """The page in every language, ready to be launched by ``app.server.serve``."""
+    runs = ActiveRuns()
+    blocks = gr.Blocks(title="ExpertScope", analytics_enabled=False, delete_cache=(3600, 3600), fill_width=True)
+    for language in LANGUAGES:
+        if PATHS[language]:
+            with blocks.route(LANGUAGES[language], f"/{PATHS[language]}", show_in_navbar=False):
+                _build_language(blocks, services, runs, language)
+        else:
+            with blocks:
+                _build_language(blocks, services, runs, language)
+                api.build(services, runs)
+    return blocks
+
+
+def _build_language(blocks: gr.Blocks, services: Services, runs: ActiveRuns, language: str) -> None:
+    words = Words(language)
+    say: Say = lambda key, **values: words(f"page.{key}", **values)  # noqa: E731
+    gr.Navbar(visible=False)
+    with gr.Row(elem_id="header"):
+        gr.HTML(header_html(services.engine, say, language), js_on_load=None, elem_id="header-text")
+        theme_button = gr.Button("◐", elem_id="theme", size="sm", min_width=0, scale=0)
+    with gr.Row(elem_id="main", equal_height=False):
+        with gr.Column(scale=5, min_width=320, elem_id="chat-column"):
+            talk = chat.build(services, say)
+        with gr.Column(scale=7, min_width=320, elem_id="live-column"):
+            live = build_live(functools.partial(pull, services, runs, language=language), lang=language)
+            with gr.Row(elem_id="turns"):
+                earlier = gr.Button("‹", elem_id="turn-previous", size="sm", min_width=36, scale=0, interactive=False)
+                which = gr.HTML(_turn_label(say("turn_none")), elem_id="turn-label", js_on_load=None)
+                later = gr.Button("›", elem_id="turn-next", size="sm", min_width=36, scale=0, interactive=False)
+    shared = Shared(
+        trace_id=gr.State(None),
+        token=gr.State(None),
+        layer=gr.State(None),
+        theme=gr.State("light"),
+        language=gr.State(language),
+        open_tab=gr.State("token"),
+        live=live,
+    )
+    built: list[tuple[Any, Any]] = []
+    with gr.Tabs(elem_id="below"):
+        for name, module in TABS.items():
+            with gr.Tab(say(f"tab_{name}"), id=name, elem_id=f"tab-{name}") as tab:
+                built.append((module, module.build(services, words)))
+            tab.select(functools.partial(str, name), None, shared.open_tab, **QUIET)
+        with gr.Tab(say("tab_forced"), id="forced", elem_id="tab-forced") as tab:
+            forced = forced_tab.build(services, say)
+        tab.select(functools.partial(str, "forced"), None, shared.open_tab, **QUIET)
+        with gr.Tab(say("tab_recording"), id=files_tab.NAME, elem_id="tab-recording") as tab:
+            files = files_tab.build(services, say)
+        tab.select(functools.partial(str, files_tab.NAME), None, shared.open_tab, **QUIET)
+    chat.wire(talk, services, runs, shared, say, language)
+    forced_tab.wire(forced, services, runs, shared, say, language)
+    files_tab.wire(files, services, shared, say)
+    for module, part in built:
+        module.wire(part, services, shared)
+    _wire_theme(blocks, theme_button, shared)
+    _wire_selection(services, runs, shared, talk.run_id, forced.run_id)
+    _wire_turns(talk.conversation, shared, earlier, which, later, say)
+
+
+def _wire_theme(blocks: gr.Blocks, button: gr.Button, shared: Shared) -> None:
+    """The browser tells how it shows the page: once it stands, and whenever the button is pressed."""
+    seen = gr.Textbox(visible=False)
+    blocks.load(checked_theme, seen, shared.theme, js="() => [window.expertscope.start()]", **QUIET)
+    button.click(checked_theme, seen, shared.theme, js="() => [window.expertscope.toggle()]", **QUIET)
+
+
+def checked_theme(theme: Any) -> str:
+    """ "dark" or "light"; anything else is light."""
+    return "dark" if theme == "dark" else "light"
+
+
+def _wire_selection(
+    services: Services, runs: ActiveRuns, shared: Shared, chat_run: gr.State, forced_run: gr.State
+) -> None:
+    """A token selected in the live view is selected everywhere. While a run streams, what has arrived of it is kept
+    under an id of its own, so that the tabs have something to show."""
+
+    def on_token(event: gr.EventData, trace_id: str | None, *run_ids: str) -> tuple[Any, ...]:
+        chosen = selection(event)
+        if chosen is None:
+            return (gr.skip(),) * 3
+        active = next((run for run in map(runs.get, run_ids) if run is not None), None)
+        try:
+            trace = active.trace() if active is not None else services.store.get(trace_id or "")
+        except UserError:
+            return (gr.skip(),) * 3
+        index, layer = chosen
+        if index >= trace.num_tokens:
+            return (gr.skip(),) * 3
+        known = layer is not None and layer in trace.spec.layer_numbers
+        shown: Any = services.store.put(trace) if active is not None else gr.skip()
+        return shown, index, layer if known else gr.skip()
+
+    shared.live.token(  # type: ignore[attr-defined]
+        on_token, [shared.trace_id, chat_run, forced_run], [shared.trace_id, shared.token, shared.layer], **QUIET
+    )
+
+
+def _wire_turns(
+    conversation: gr.State, shared: Shared, earlier: gr.Button, which: gr.HTML, later: gr.Button, say: Say
+) -> None:
+    """Earlier turns can be looked at again."""
+
+    def on_trace(trace_id: str | None, turns: Conversation) -> tuple[Any, ...]:
+        n, total, label = turn_position(trace_id, turns, say)
+        return gr.update(interactive=n > 1), _turn_label(label), gr.update(interactive=0 < n < total)
+
+    def go(step: int, trace_id: str | None, turns: Conversation) -> tuple[Any, ...]:
+        kept = [turn.trace_id for turn in turns if turn.trace_id]
+        at = kept.index(trace_id) + step if trace_id in kept else len(kept) - 1
+        if not 0 <= at < len(kept):
+            return (gr.skip(),) * 3
+        return kept[at], None, pointer(kept[at])
+
+    shared.trace_id.change(on_trace, [shared.trace_id, conversation], [earlier, which, later], **QUIET)
+    for button, step in ((earlier, -1), (later, 1)):
+        button.click(
+            functools.partial(go, step),
+            [shared.trace_id, conversation],
+            [shared.trace_id, shared.token, shared.live],
+            **QUIET,
+        )
+
+
+def turn_position(trace_id: str | None, turns: Conversation, say: Say) -> tuple[int, int, str]:
+    """Number of the turn shown (0 for none), how many there are, and a label."""
+    kept = [turn.trace_id for turn in turns if turn.trace_id]
+    if trace_id in kept:
+        n = kept.index(trace_id) + 1
+        return n, len(kept), say("turn_of", n=n, all=len(kept))
+    return 0, len(kept), say("turn_file" if trace_id else "turn_none")
+
+
+def _turn_label(text: str) -> str:
+    return f'<span class="turn-label">{text}</span>'

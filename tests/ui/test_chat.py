@@ -1,0 +1,281 @@
+"""Turns of the chat as values, with an engine that answers what it is told."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from analysis.words import Words
+from app.engine.base import Capabilities, Message, SamplingParams
+from app.server.serve import make_services
+from app.settings import Settings
+from app.ui.chat import as_updates, status_html
+from app.ui.chat_options import follow_mode
+from app.ui.context import Services
+from app.ui.conversation import Turn
+from app.ui.following import ActiveRuns, pull
+from app.ui.turn import Options, TurnView, build_request, recommended, run_turn
+from tests.fake_engine import FakeEngine, experts_of
+
+
+def say(key: str, **values: object) -> str:
+    return Words("en")(f"page.{key}", **values)
+
+
+def services_of(engine: FakeEngine, **settings: Any) -> Services:
+    return make_services(engine, Settings(**{"updates_per_second": 60.0, **settings}))
+
+
+def turn(services: Services, text: Any, before: tuple[Turn, ...] = (), **options: Any) -> list[TurnView]:
+    return list(run_turn(services, ActiveRuns(), before, text, Options(**options), say))
+
+
+def test_a_turn_streams_its_thinking_and_its_answer_and_leaves_a_trace() -> None:
+    engine = FakeEngine(delay=0.01)
+    engine.enqueue("8 + 4 = 12, carry 1", "It is 812.")
+    services = services_of(engine)
+    views = turn(services, "What is 538 + 274?", router_scores=True)
+    last = views[-1]
+    done = last.conversation[-1]
+    assert (done.thinking, done.answer) == ("8 + 4 = 12, carry 1", "It is 812.")
+    assert (done.thinking_tokens, done.answer_tokens, done.finish_reason) == (10, 4, "stop")
+    assert done.done and not last.run_id and last.trace_id == done.trace_id
+    assert any(v.conversation[-1].thinking and not v.conversation[-1].answer for v in views if v.conversation)
+    trace = services.store.get(last.trace_id)
+    assert trace.provenance["finish_reason"] == "stop"
+    assert trace.text_of("answer") == "It is 812." and trace.router_scores is not None
+    assert services.scheduler.length == 0
+
+
+def test_the_trace_id_is_set_only_at_the_end_and_the_run_id_until_then() -> None:
+    views = turn(services_of(FakeEngine(delay=0.02)), "hello there")
+    assert all(v.run_id and not v.trace_id for v in views[:-1])
+    assert len({v.run_id for v in views[:-1]}) == 1
+
+
+def test_later_turns_carry_answers_but_no_thinking() -> None:
+    engine = FakeEngine()
+    engine.enqueue("secret steps", "first answer")
+    services = services_of(engine)
+    first = turn(services, "one")[-1].conversation
+    turn(services, "two", first)
+    sent = [(m.role, m.content) for m in engine.requests[-1].messages]
+    assert sent == [("user", "one"), ("assistant", "first answer"), ("user", "two")]
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "sentence"),
+    [
+        ("", {}, "empty"),
+        ("  \n ", {}, "empty"),
+        ("x" * 20_001, {}, "20,001 characters"),
+        (None, {}, "must be text"),
+        ("hello", {"temperature": float("nan")}, "Temperature"),
+        ("hello", {"mode": "other"}, "Unknown mode"),
+        ("hello", {"max_tokens": 0}, "Max tokens"),
+        ("hello", {"system": 7}, "system prompt must be text"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_the_text_returns_to_the_box(text: Any, options: Any, sentence: str) -> None:
+    engine = FakeEngine()
+    before = (Turn("a", "", "b", done=True, finish_reason="stop"),)
+    (view,) = turn(services_of(engine), text, before, **options)
+    assert sentence in view.problem and view.conversation == before and not engine.requests
+    assert view.restore == (text if isinstance(text, str) and len(text) <= 20_000 else "")
+
+
+def test_a_full_queue_is_said() -> None:
+    services = services_of(FakeEngine(), max_waiting=1)
+    tickets = [services.scheduler.enter(), services.scheduler.enter()]
+    (view,) = turn(services, "hello")
+    assert "queue is full" in view.problem and view.restore == "hello"
+    for ticket in tickets:
+        ticket.leave()
+
+
+def test_the_place_in_the_queue_is_shown_and_left_by_one_who_leaves() -> None:
+    services = services_of(FakeEngine())
+    ticket = services.scheduler.enter()
+    views = run_turn(services, ActiveRuns(), (), "hello", Options(), say)
+    assert next(views).status == "Waiting: 1 before you"
+    views.close()
+    assert services.scheduler.length == 1
+    ticket.leave()
+
+
+def test_one_who_leaves_in_mid_stream_frees_the_model() -> None:
+    engine = FakeEngine(delay=0.02)
+    engine.enqueue("long " * 300, "")
+    services, runs = services_of(engine), ActiveRuns()
+    views = run_turn(services, runs, (), "hello", Options(), say)
+    while not next(views).chunk:
+        pass
+    views.close()
+    end = time.monotonic() + 2
+    while services.scheduler.length and time.monotonic() < end:
+        time.sleep(0.01)
+    assert services.scheduler.length == 0 and engine.streams_closed == 1 and len(runs) == 0
+    assert len(services.store) == 0
+
+
+def test_stop_keeps_what_came() -> None:
+    engine = FakeEngine(delay=0.02)
+    engine.enqueue("long " * 300, "never")
+    services, runs = services_of(engine), ActiveRuns()
+    last = None
+    for view in run_turn(services, runs, (), "hello", Options(), say):
+        last = view
+        if view.run_id and view.conversation[-1].thinking_tokens > 3:
+            active = runs.get(view.run_id)
+            assert active is not None
+            active.stop()
+    assert last is not None
+    done = last.conversation[-1]
+    assert done.done and done.finish_reason == "stopped" and "long" in done.thinking and not done.answer
+    assert services.store.get(last.trace_id).provenance["finish_reason"] == "stopped"
+    assert last.status.startswith("Stopped")
+
+
+def test_stop_while_waiting_leaves_the_queue() -> None:
+    services, runs = services_of(FakeEngine()), ActiveRuns()
+    with services.scheduler.enter():
+        views = run_turn(services, runs, (), "hello", Options(), say)
+        active = runs.get(next(views).run_id)
+        assert active is not None
+        active.stop()
+        last = list(views)[-1]
+    assert last.conversation[-1].finish_reason == "stopped" and not last.trace_id
+
+
+def test_out_of_time_is_said_and_kept() -> None:
+    engine = FakeEngine(delay=0.05)
+    engine.enqueue("long " * 300, "")
+    services = services_of(engine, turn_seconds=1.0)
+    last = turn(services, "hello")[-1]
+    assert last.conversation[-1].finish_reason == "interrupted" and last.status.startswith("Out of time")
+    assert services.store.get(last.trace_id).provenance["finish_reason"] == "interrupted"
+
+
+def test_a_fault_before_the_first_token_loses_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    last = turn(services_of(FakeEngine(fail_after=0)), "hello there")[-1]
+    assert last.problem == say("fault") and last.restore == "hello there" and last.conversation == ()
+    assert "told to fail" in caplog.text
+
+
+def test_a_fault_in_mid_stream_keeps_what_came() -> None:
+    services = services_of(FakeEngine(fail_after=4, delay=0.01))
+    last = turn(services, "hello there")[-1]
+    assert last.problem == say("fault") and last.conversation[-1].finish_reason == "error"
+    assert services.store.get(last.trace_id).provenance["finish_reason"] == "error"
+
+
+def test_two_visitors_at_once_never_share_a_row() -> None:
+    engine = FakeEngine(experts=64, delay=0.003)
+    services = services_of(engine)
+    results: dict[str, TurnView] = {}
+
+    def visit(text: str) -> None:
+        results[text] = turn(services, text)[-1]
+
+    texts = [f"visitor number {i}" for i in range(5)]
+    threads = [threading.Thread(target=visit, args=(t,)) for t in texts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert engine.most_running == 1 and set(results) == set(texts)
+    for text, view in results.items():
+        trace = services.store.get(view.trace_id)
+        assert (trace.expert_ids == experts_of(text, engine.spec)).all()
+        assert text in view.conversation[-1].answer
+    assert not np.array_equal(experts_of(texts[0], engine.spec), experts_of(texts[1], engine.spec))
+
+
+def test_the_live_view_can_pull_a_run_while_it_streams_and_afterwards() -> None:
+    engine = FakeEngine(delay=0.01)
+    services, runs = services_of(engine), ActiveRuns()
+    pulled = last = None
+    for last in run_turn(services, runs, (), "hello there", Options(), say):
+        if last.run_id and last.chunk and last.conversation[-1].answer:
+            pulled = pulled or pull(services, runs, last.run_id)
+    assert pulled is not None and last is not None and not pulled["done"]
+    after = pull(services, runs, last.trace_id)
+    assert after["done"] and after["rows"] > pulled["rows"] and after["tokens"][: len(pulled["tokens"])]
+
+
+def test_a_paced_turn_is_shown_slowly_but_frees_the_model_at_once() -> None:
+    engine = FakeEngine()
+    engine.enqueue("one two three four five six seven eight", "done")
+    services = services_of(engine)
+    began, free_after, shown = time.monotonic(), None, set()
+    views = []
+    for view in run_turn(services, ActiveRuns(), (), "hello", Options(pace=20), say):
+        views.append(view)
+        if view.run_id:
+            shown.add(view.conversation[-1].thinking_tokens)
+        if free_after is None and engine.streams_closed and not services.scheduler.length:
+            free_after = time.monotonic() - began
+    took, done = time.monotonic() - began, views[-1].conversation[-1]
+    assert took > 0.4 and len(shown) > 4 and free_after is not None and free_after < took / 2
+    assert done.answer == "done" and done.seconds < 0.2  # the model's own time
+    assert services.store.get(views[-1].trace_id).provenance["finish_reason"] == "stop"
+
+
+def test_stopping_a_paced_turn_keeps_what_was_shown() -> None:
+    engine = FakeEngine()
+    engine.enqueue("word " * 100, "never shown")
+    services, runs = services_of(engine), ActiveRuns()
+    last = None
+    for last in run_turn(services, runs, (), "hello", Options(pace=40), say):
+        if last.run_id and last.conversation[-1].thinking_tokens > 3:
+            runs.get(last.run_id).stop()  # type: ignore[union-attr]
+    assert last is not None and last.conversation[-1].finish_reason == "stopped"
+    assert last.conversation[-1].answer == "" and last.conversation[-1].thinking_tokens < 20
+    trace = services.store.get(last.trace_id)
+    assert trace.phase_counts()["thinking"] == last.conversation[-1].thinking_tokens
+
+
+def test_sampling_left_at_the_recommendation_follows_the_soft_switch() -> None:
+    services = services_of(FakeEngine())
+    usual = recommended(services, "thinking")
+    fields = {n: getattr(usual, n) for n in ("temperature", "top_p", "top_k", "min_p", "presence_penalty")}
+    switched = build_request(services, (Message("user", "hi /no_think"),), Options(**fields, max_tokens=9))
+    assert switched.sampling == SamplingParams(temperature=0.7, top_p=0.8, top_k=20, max_tokens=9)
+    own = build_request(services, (Message("user", "hi /no_think"),), Options(**{**fields, "top_p": 0.5}))
+    assert own.sampling is not None and own.sampling.top_p == 0.5
+
+
+def test_a_model_that_only_thinks_refuses_the_other_mode() -> None:
+    engine = FakeEngine(capabilities=Capabilities(modes=("thinking",)))
+    (view,) = turn(services_of(engine), "hello", mode="non-thinking")
+    assert "no non-thinking mode" in view.problem
+
+
+def test_untouched_fields_follow_the_mode_and_touched_ones_stay() -> None:
+    thinking, direct = SamplingParams(), SamplingParams(temperature=0.7, top_p=0.8)
+    assert follow_mode((0.6, 0.95, 20, 0.0, 0.0), [thinking], direct) == [0.7, 0.8, 20, 0.0, 0.0]
+    assert follow_mode((1.1, 0.95, 20, 0.0, 1.5), [thinking], direct) == [1.1, 0.8, 20, 0.0, 1.5]
+
+
+def test_every_update_has_every_value_and_the_box_is_emptied_once() -> None:
+    def views() -> Iterator[TurnView]:
+        yield TurnView((Turn("q"),), run_id="r", status="reading")
+        yield TurnView((Turn("q", "hm", "", 1),), run_id="r", status="thinking")
+        yield TurnView((Turn("q", "hm", "a", 1, 1, done=True),), status="done", trace_id="t")
+
+    first, second, last = as_updates(views(), say)
+    assert len(first) == len(second) == len(last) == 10
+    assert first[4] == "" and second[4] != "" and last[4] != ""
+    assert (first[5]["interactive"], first[6]["interactive"]) == (False, True)
+    assert (last[5]["interactive"], last[6]["interactive"]) == (True, False)
+    assert (second[7], last[7], last[8]) == ("r", "", "t")
+
+
+def test_the_status_line_escapes_what_it_repeats() -> None:
+    shown = status_html("Unknown mode '<img src=x>'", problem=True)
+    assert "<img" not in shown and 'role="alert"' in shown

@@ -1,0 +1,94 @@
+"""The page as it is built: in every language, from hostile cards, for models of every kind."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from analysis.words import LANGUAGES, Words, locale
+from app.engine.base import Capabilities, ModelCard
+from app.server.serve import make_services
+from app.settings import Settings
+from app.ui.conversation import Turn
+from app.ui.header import badge, header_html
+from app.ui.page import build_page, checked_theme, turn_position
+from tests.fake_engine import FakeEngine
+
+
+def say(key: str, **values: object) -> str:
+    return Words("en")(f"page.{key}", **values)
+
+
+def components(engine: FakeEngine) -> dict[str, list[dict[str, Any]]]:
+    """Page path → its components."""
+    config = build_page(make_services(engine, Settings())).get_config_file()
+    by_id = {c["id"]: c for c in config["components"]}
+    return {path: [by_id[i] for i in page["components"]] for path, page in config["page"].items()}
+
+
+def test_there_is_a_page_for_every_language() -> None:
+    pages = components(FakeEngine())
+    assert set(pages) == {"", "ja", "zh"}
+    sent = {path: next(c for c in found if c["props"].get("elem_id") == "send") for path, found in pages.items()}
+    assert {path: c["props"]["value"] for path, c in sent.items()} == {"": "Send", "ja": "送信", "zh": "发送"}
+
+
+@pytest.mark.parametrize("modes", [("thinking",), ("non-thinking",), ("thinking", "non-thinking")])
+def test_only_the_models_own_modes_are_offered(modes: tuple[str, ...]) -> None:
+    found = components(FakeEngine(capabilities=Capabilities(modes=modes)))[""]
+    radio = next(c for c in found if c["props"].get("elem_id") == "mode")
+    assert tuple(value for _, value in radio["props"]["choices"]) == modes
+
+
+def test_the_header_says_what_the_model_is_and_escapes_it() -> None:
+    engine = FakeEngine(6, 64, 8)
+    engine.card = ModelCard("x", "<b>model</b>", "About <script>", ())
+    shown = header_html(engine, say, "en")
+    assert "&lt;b&gt;model" in shown and "<script" not in shown
+    assert "6 layers × 64 experts, each token uses 8" in shown
+    assert 'href="./ja"' in shown and 'aria-current="page">EN' in shown
+
+
+def test_a_dense_model_is_called_dense() -> None:
+    assert "dense" in header_html(FakeEngine(layers=0), say, "en")
+
+
+@pytest.mark.parametrize(
+    ("check", "shown"),
+    [
+        ({"ok": True, "ids_match": 1.0, "layers_captured": 6}, "✓ Capture verified 100%"),
+        ({"ok": True, "ids_match": 0.9987}, "99.87%"),
+        ({"ok": False, "ids_match": 1.0}, "Capture not verified"),
+        ({}, "Capture not verified"),
+    ],
+)
+def test_the_badge_says_what_the_check_found(check: dict[str, Any], shown: str) -> None:
+    assert shown in badge(check, say)
+
+
+def test_without_a_check_there_is_no_badge() -> None:
+    assert badge(None, say) == ""
+
+
+def test_the_position_among_turns() -> None:
+    turns = (Turn("a", trace_id="1"), Turn("b"), Turn("c", trace_id="3"))
+    assert turn_position("1", turns, say) == (1, 2, "Turn 1 of 2")
+    assert turn_position("3", turns, say) == (2, 2, "Turn 2 of 2")
+    assert turn_position("other", turns, say)[0] == 0
+    assert turn_position(None, (), say) == (0, 0, "No recording yet")
+
+
+@pytest.mark.parametrize("theme", [None, "", "DARK", "<b>", 7, ["dark"]])
+def test_an_unknown_theme_is_light(theme: Any) -> None:
+    assert checked_theme(theme) == "light"
+
+
+@pytest.mark.parametrize("language", [code for code in LANGUAGES if code != "en"])
+def test_every_text_of_the_page_is_translated_with_the_same_placeholders(language: str) -> None:
+    english = {k: v for k, v in locale("en").items() if k.startswith("page.")}
+    other = {k: v for k, v in locale(language).items() if k.startswith("page.")}
+    assert set(english) == set(other)
+    for key, text in english.items():
+        assert sorted(re.findall(r"{\w+}", text)) == sorted(re.findall(r"{\w+}", other[key])), key
