@@ -1,0 +1,80 @@
+"""Tests run apart from the user's home and the network, on few threads. Read by pytest before any test is imported."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+THREADS = "1"
+
+
+def isolate(environ: Any, home: Path) -> None:
+    """Point every cache and setting in ``environ`` at ``home``, and switch off what would use the network."""
+    user_home = Path(environ.get("HOME") or Path.home())
+    caches = {"darwin": "Library/Caches"}.get(sys.platform, ".cache")
+    environ.setdefault("PLAYWRIGHT_BROWSERS_PATH", str(user_home / caches / "ms-playwright"))
+    for name in [name for name in environ if name.startswith(("EXPERTSCOPE_", "GRADIO_", "HF_", "TRANSFORMERS_"))]:
+        del environ[name]
+    environ.update(
+        HOME=str(home),
+        XDG_CACHE_HOME=str(home / "cache"),
+        XDG_CONFIG_HOME=str(home / "config"),
+        XDG_DATA_HOME=str(home / "data"),
+        HF_HOME=str(home / "huggingface"),
+        HF_HUB_OFFLINE="1",
+        HF_HUB_DISABLE_TELEMETRY="1",
+        HF_HUB_DISABLE_PROGRESS_BARS="1",
+        TRANSFORMERS_OFFLINE="1",
+        GRADIO_ANALYTICS_ENABLED="False",
+        GRADIO_TEMP_DIR=str(home / "gradio"),
+        TOKENIZERS_PARALLELISM="false",
+        OMP_NUM_THREADS=THREADS,
+        MKL_NUM_THREADS=THREADS,
+        OPENBLAS_NUM_THREADS=THREADS,
+    )
+
+
+HOME = Path(tempfile.mkdtemp(prefix="expertscope-tests-"))
+isolate(os.environ, HOME)  # libraries read these when they are imported, before any fixture runs
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(HOME, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_network() -> Iterator[None]:
+    """Connections leave this process only for addresses of this machine."""
+    connect, connect_ex = socket.socket.connect, socket.socket.connect_ex
+
+    def guarded(original: Any) -> Any:
+        def call(self: socket.socket, address: Any) -> Any:
+            if self.family in (socket.AF_INET, socket.AF_INET6) and not is_local(str(address[0])):
+                raise OSError(f"tests may not connect to {address[0]}")
+            return original(self, address)
+
+        return call
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", guarded(connect))
+        patch.setattr(socket.socket, "connect_ex", guarded(connect_ex))
+        yield
+
+
+def is_local(host: str) -> bool:
+    """Whether ``host`` is a loopback name or address."""
+    if host in ("localhost", "", "0.0.0.0", "::"):
+        return True
+    try:
+        return ipaddress.ip_address(host.split("%")[0]).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,84 @@
+"""Servers and a browser for the end-to-end tests: fake engines to provoke trouble, else the bundled model."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from app.server.serve import Served, launch_demo, make_demo, make_services
+from app.settings import Settings
+from tests.browser import LAUNCH_ARGS, find_chromium
+from tests.e2e.watched_page import WatchedPage
+
+SCREENSHOTS = Path(__file__).resolve().parents[1] / "screenshots"
+
+
+def start(engine: Any, **settings: Any) -> Served:
+    services = make_services(engine, Settings(**{"port": 0, **settings}))
+    with redirect_stdout(io.StringIO()):
+        return launch_demo(make_demo(services), services, block=False)
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Served]]:
+    """``serve(engine, max_waiting=…)`` → a running server, closed after the test."""
+    served: list[Served] = []
+
+    def run(engine: Any, **settings: Any) -> Served:
+        served.append(start(engine, **settings))
+        return served[-1]
+
+    yield run
+    for one in served:
+        one.close()
+
+
+@pytest.fixture(scope="session")
+def bundled() -> Iterator[Served]:
+    """The page on the bundled checkpoint."""
+    from app.engine.local import open_engine
+
+    served = start(open_engine())
+    yield served
+    served.close()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    try:
+        path = find_chromium()
+    except FileNotFoundError as error:
+        pytest.fail(str(error))
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=LAUNCH_ARGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(chromium: Browser) -> Iterator[Callable[..., WatchedPage]]:
+    """``open_page(url, width=…, height=…, dark=…)`` → a page in a context of its own. At the end of the test no page
+    may have seen an error, a dialog or a request to elsewhere."""
+    opened: list[tuple[Page, WatchedPage]] = []
+
+    def run(url: str, *, width: int = 1440, height: int = 900, dark: bool = False, **options: Any) -> WatchedPage:
+        context = chromium.new_context(
+            viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light", **options
+        )
+        page = context.new_page()
+        watched = WatchedPage(page, SCREENSHOTS)
+        opened.append((page, watched))
+        watched.go(url)
+        return watched
+
+    yield run
+    problems = [problem for _, watched in opened for problem in watched.problems]
+    for page, _ in opened:
+        page.context.close()
+    assert problems == []

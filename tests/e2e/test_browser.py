@@ -1,0 +1,212 @@
+"""A visitor in a real browser, on the bundled model: the main path, and what visitors do besides."""
+
+from __future__ import annotations
+
+import re
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from analysis import storage
+from analysis.trace import Phase
+from app.server.serve import Served
+from tests.e2e.watched_page import WatchedPage
+
+pytestmark = pytest.mark.e2e
+Open = Callable[..., WatchedPage]
+
+
+def test_the_main_path(bundled: Served, open_page: Open, tmp_path: Path) -> None:
+    """Suggested prompt → thinking panel → live view → click a token → Token tab → save → reopen."""
+    visit = open_page(bundled.url, accept_downloads=True)
+    page = visit.page
+    expect(page.locator("#header")).to_contain_text("mini-qwen3-moe")
+    expect(page.locator("#header .about")).to_contain_text("not Qwen")
+    expect(page.locator("#header .badge")).to_contain_text("100%")
+    assert not visit.live().get("rows")
+
+    sent = time.monotonic()
+    page.locator(".suggestion").first.click()
+    expect(visit.thinking).to_be_visible(timeout=10_000)
+    assert time.monotonic() - sent < 2.0
+    visit.wait_done()
+    visit.wait_live("live.rows > 20 && live.rows === live.tokens - 1")
+    expect(visit.answers.last).to_contain_text(re.compile(r"\d"))
+    expect(visit.thinking).to_contain_text(re.compile(r"Thinking · \d+ tokens"))
+
+    trace = bundled.services.store.get(list(bundled.services.store._traces)[-1])
+    rows = visit.live()["rows"]
+    assert rows == trace.num_rows
+    assert statistics.median(visit.live()["latencies"]) < 300  # ms from a row's arrival on the server to its picture
+    assert page.locator("#live-view .xs-token.xs-thinking").count() > 5
+
+    answer = int((trace.phase == Phase.ANSWER).nonzero()[0][0])
+    visit.token(answer).click()
+    expect(page.locator("#token-text textarea, #token-text input")).to_have_value(
+        re.compile(re.escape(trace.texts()[answer].strip()))
+    )
+    expect(page.locator("#token-about")).to_contain_text(str(answer))
+    expect(page.locator("#token-ladder .main-svg").first).to_be_visible(timeout=15_000)
+    visit.shot("token-tab-light", full=True)
+
+    visit.tab("Recording")
+    save = page.locator("#save")
+    expect(save).to_be_enabled(timeout=10_000)
+    with page.expect_download() as download:
+        save.click()
+    file = tmp_path / download.value.suggested_filename
+    download.value.save_as(file)
+    saved = storage.load(file)
+    assert saved.num_rows == trace.num_rows and (saved.expert_ids == trace.expert_ids).all()
+
+    again = open_page(bundled.url)
+    again.tab("Recording")
+    again.page.locator("#open input[type=file]").set_input_files(file)
+    again.wait_live(f"live.rows === {trace.num_rows}")
+    expect(again.page.locator("#open-status")).to_contain_text("Opened")
+    expect(again.page.locator("#about-recording")).to_contain_text("mini-qwen3-moe")
+    again.shot("recording-tab", full=True)
+
+
+def test_the_mode_switch_changes_what_is_generated(bundled: Served, open_page: Open) -> None:
+    visit = open_page(bundled.url)
+    page = visit.page
+    page.get_by_role("button", name="Settings").click()
+    expect(page.locator("#top_p input")).to_have_value("0.95")
+    page.get_by_label("Non-thinking").check()
+    expect(page.locator("#top_p input")).to_have_value("0.8")
+    visit.send("What is 12 + 30?")
+    visit.wait_done()
+    expect(visit.thinking).to_have_count(0)
+    expect(visit.answers.last).to_contain_text(re.compile(r"\d"))
+    expect(visit.status).to_contain_text("0 thinking")
+    page.get_by_label("Thinking", exact=True).check()
+    expect(page.locator("#top_p input")).to_have_value("0.95")
+    visit.send("What is 12 + 30?")
+    visit.wait_done(2)
+    expect(visit.thinking).to_have_count(1)
+
+
+def test_each_tab_shows_the_turn(bundled: Served, open_page: Open) -> None:
+    visit = open_page(bundled.url)
+    visit.send("What is 7 + 8?")
+    visit.wait_done()
+    for name in ("Token", "Load", "Gates"):
+        visit.tab(name)
+        panel = visit.page.locator(f"#tab-{name.lower()}")
+        expect(panel.locator(".main-svg").first).to_be_visible(timeout=15_000)
+        visit.shot(f"tab-{name.lower()}", full=True)
+
+
+def test_pasted_text_is_routed(bundled: Served, open_page: Open) -> None:
+    visit = open_page(bundled.url)
+    visit.tab("Route text")
+    visit.page.locator("#forced-text textarea").fill("Eight and four is twelve.")
+    visit.page.locator("#forced-go").click()
+    expect(visit.page.locator("#forced-status")).to_contain_text("Done", timeout=15_000)
+    visit.wait_live("live.rows > 5 && live.rows === live.tokens")
+    expect(visit.page.locator("#turn-label")).to_contain_text("pasted text")
+
+
+def test_retry_edit_undo_and_clear(bundled: Served, open_page: Open) -> None:
+    visit = open_page(bundled.url)
+    page = visit.page
+    visit.send("What is 2*3?")
+    visit.wait_done()
+    visit.send("What is 5 + 6?")
+    visit.wait_done(2)
+    expect(page.locator("#turn-label")).to_have_text("Turn 2 of 2")
+    page.locator("#turn-previous").click()
+    expect(page.locator("#turn-label")).to_have_text("Turn 1 of 2")
+
+    page.locator("#chat").get_by_role("button", name="Retry").last.click()
+    expect(page.locator("#turn-label")).to_have_text("Turn 2 of 2", timeout=10_000)
+    visit.wait_done(2)
+
+    page.locator("#chat").get_by_role("button", name="Edit").first.click()
+    editor = page.locator("#chat textarea")
+    expect(editor).to_have_value(re.compile("What is"))
+    editor.fill("What is 4 + 9?")
+    page.locator("#chat").get_by_role("button", name="Submit").click()
+    visit.wait_done()
+    expect(page.locator('#chat [data-testid="user"]')).to_contain_text("4 + 9")
+
+    page.locator("#chat").get_by_role("button", name="Undo").click()
+    expect(visit.box).to_have_value("What is 4 + 9?", timeout=10_000)
+    expect(page.locator('#chat [data-testid="user"]')).to_have_count(0)
+
+    visit.send("Hello")
+    visit.wait_done()
+    page.locator("#clear").click()
+    expect(page.locator('#chat [data-testid="user"]')).to_have_count(0)
+
+
+def test_the_three_languages(bundled: Served, open_page: Open) -> None:
+    visit = open_page(bundled.url)
+    visit.page.get_by_role("link", name="日本語").click()
+    expect(visit.page.locator("#send")).to_have_text("送信")
+    assert visit.page.evaluate("document.documentElement.lang") == "ja"
+    visit.send("What is 5 + 6?")
+    expect(visit.thinking).to_contain_text("思考", timeout=10_000)
+    expect(visit.status).to_contain_text("完了", timeout=20_000)
+    visit.shot("japanese", full=True)
+    chinese = open_page(f"{bundled.url}/?lang=zh-CN")
+    expect(chinese.page.locator("#send")).to_have_text("发送")
+
+
+def test_dark_and_light(bundled: Served, open_page: Open) -> None:
+    visit = open_page(bundled.url, dark=True)
+    assert visit.page.evaluate("window.expertscope.theme()") == "dark"
+    visit.send("What is 538 + 274?")
+    visit.wait_done()
+    visit.wait_live("live.rows > 20")
+    visit.page.locator("#live-view .xs-token.xs-thinking").nth(4).click()
+    expect(visit.page.locator("#token-ladder .main-svg").first).to_be_visible(timeout=15_000)
+    visit.shot("desktop-dark", full=True)
+    visit.page.locator("#theme").click()
+    assert visit.page.evaluate("window.expertscope.theme()") == "light"
+    visit.page.wait_for_timeout(600)
+    visit.shot("desktop-light", full=True)
+    visit.page.reload()
+    expect(visit.box).to_be_visible(timeout=20_000)
+    visit.page.wait_for_function("window.expertscope.theme() === 'light'")
+
+
+def test_four_hundred_pixels(bundled: Served, open_page: Open) -> None:
+    visit = open_page(bundled.url, width=400, height=800)
+    page = visit.page
+    visit.shot("phone-start")
+    visit.send("What is 538 + 274?")
+    visit.wait_done()
+    visit.wait_live("live.rows > 20")
+    visit.shot("phone", full=True)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400
+    chat, live = page.locator("#chat").bounding_box(), page.locator("#live-view").bounding_box()
+    assert chat and live and chat["y"] < live["y"] and chat["width"] > 340 and live["width"] > 340
+
+
+def test_the_keyboard_reaches_everything(bundled: Served, open_page: Open) -> None:
+    visit = open_page(bundled.url)
+    page = visit.page
+    page.evaluate("document.activeElement.blur()")
+    seen = set()
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        seen.add(
+            page.evaluate(
+                "() => { const e = document.activeElement; const own = e.closest('[id]'); "
+                "return (own && own.id) || e.textContent.trim(); }"
+            )
+        )
+    assert {"theme", "send", "clear"} <= seen, seen
+    assert any("日本語" in text or text == "header-text" for text in seen)
+    unnamed = page.evaluate(
+        "() => [...document.querySelectorAll('button, a[href], input, textarea, select')].filter(e => e.offsetParent "
+        "&& !(e.getAttribute('aria-label') || e.title || e.textContent.trim() || e.labels?.length || e.placeholder "
+        "|| e.getAttribute('aria-labelledby'))).map(e => e.outerHTML.slice(0, 120))"
+    )
+    assert unnamed == []

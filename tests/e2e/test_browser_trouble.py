@@ -1,0 +1,213 @@
+"""What can go wrong in a browser, provoked with engines that do as they are told."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import expect
+
+from app.server.serve import Served
+from tests.e2e.watched_page import WatchedPage
+from tests.fake_engine import FakeEngine, experts_of
+
+pytestmark = pytest.mark.e2e
+Open = Callable[..., WatchedPage]
+Serve = Callable[..., Served]
+
+HOSTILE = (
+    "<img src=http://evil.test/a.png onerror=alert(1)> <script>alert(2)</script> ${alert(3)} {{constructor}} "
+    "![leak](http://evil.test/b.png) <iframe src=http://evil.test></iframe> `<img src=http://evil.test/c.png>` "
+    "<a href=javascript:alert(4)>x</a> <svg onload=alert(5)>\n```\n<img src=http://evil.test/d.png>\n"
+)
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not condition():
+        time.sleep(0.02)
+    return condition()
+
+
+def test_hostile_text_stays_text(serve: Serve, open_page: Open) -> None:
+    """From the user, in the thinking, in the answer, in the live view and in an error."""
+    engine = FakeEngine()
+    engine.enqueue("hm " + HOSTILE, "well " + HOSTILE)
+    visit = open_page(serve(engine).url)
+    visit.send(HOSTILE)
+    visit.wait_done()
+    visit.thinking.locator("[role=button]").click()
+    for place in (visit.page.locator('#chat [data-testid="user"]'), visit.answers.last, visit.thinking):
+        expect(place).to_contain_text("<script>alert(2)</script>")
+        expect(place).to_contain_text("${alert(3)} {{constructor}}")
+        expect(place).to_contain_text("![leak](http://evil.test/b.png)")
+        assert place.locator("img, script, iframe, svg[onload], a[href^=javascript]").count() == 0
+    expect(visit.page.locator("#live-view")).to_contain_text("onerror")
+    assert visit.page.locator("#live-view img, #live-view iframe, #live-view script").count() == 0
+    visit.shot("hostile")
+
+
+def test_code_that_markdown_reads_otherwise_loads_nothing(serve: Serve, open_page: Open) -> None:
+    """Where our idea of code and Markdown's differ, the page's own policy still keeps pictures from loading."""
+    tricks = (
+        "`a\n![x](http://evil.test/1.png)\nb`\n\n    ```\n![y](http://evil.test/2.png)\n\n"
+        "~~~\n![z](http://evil.test/3.png)\n"
+    )
+    engine = FakeEngine()
+    engine.enqueue(tricks, tricks)
+    visit = open_page(serve(engine).url)
+    loaded: list[str] = []
+    visit.page.on("requestfinished", lambda r: loaded.append(r.url) if "evil" in r.url else None)
+    visit.send(tricks)
+    visit.wait_done()
+    visit.page.wait_for_timeout(300)
+    assert loaded == []
+
+
+def test_stop_ends_the_run_and_keeps_what_came(serve: Serve, open_page: Open) -> None:
+    engine = FakeEngine(delay=0.03)
+    engine.enqueue("long " * 1000, "never")
+    visit = open_page(serve(engine).url)
+    visit.send("go on and on")
+    visit.wait_live("live.rows > 10")
+    expect(visit.page.locator("#send")).to_be_disabled()
+    before = visit.live()["rows"]
+    visit.wait_live(f"live.rows > {before}")
+    visit.page.locator("#stop").click()
+    expect(visit.status).to_contain_text("Stopped", timeout=5_000)
+    expect(visit.page.locator("#send")).to_be_enabled()
+    expect(visit.page.locator("#stop")).to_be_disabled()
+    expect(visit.thinking.locator('[role="button"]')).to_have_attribute("aria-busy", "false")
+    assert engine.running == 0 and engine.streams_closed == 1
+    expect(visit.page.locator("#turn-label")).to_have_text("Turn 1 of 1")
+    visit.send("again")
+    visit.wait_done(2)
+    expect(visit.answers.last).to_contain_text("You wrote: again")
+
+
+def test_clearing_in_mid_stream_leaves_an_empty_chat_and_a_free_model(serve: Serve, open_page: Open) -> None:
+    engine = FakeEngine(delay=0.03)
+    engine.enqueue("long " * 1000, "never")
+    served = serve(engine)
+    visit = open_page(served.url)
+    visit.send("go on and on")
+    visit.wait_live("live.rows > 10")
+    visit.page.locator("#clear").click()
+    expect(visit.page.locator('#chat [data-testid="user"]')).to_have_count(0)
+    assert wait_until(lambda: engine.running == 0 and served.services.scheduler.length == 0)
+    visit.page.wait_for_timeout(400)
+    expect(visit.page.locator('#chat [data-testid="user"]')).to_have_count(0)
+    visit.send("afresh")
+    visit.wait_done()
+    assert [m.content for m in engine.requests[-1].messages] == ["afresh"]
+
+
+def test_a_token_clicked_in_mid_stream_is_shown_and_the_whole_turn_afterwards(serve: Serve, open_page: Open) -> None:
+    engine = FakeEngine(delay=0.03)
+    engine.enqueue("long " * 60, "the end")
+    served = serve(engine)
+    visit = open_page(served.url)
+    visit.send("hello there")
+    visit.wait_live("live.rows > 8")
+    visit.token(5).click()
+    expect(visit.page.locator("#token-about")).to_contain_text("5", timeout=10_000)
+    assert engine.running == 1
+    visit.wait_done()
+    expect(visit.page.locator("#turn-label")).to_have_text("Turn 1 of 1")
+
+
+def test_a_closed_tab_lets_the_next_visitor_run(serve: Serve, open_page: Open) -> None:
+    engine = FakeEngine(delay=0.03)
+    engine.enqueue("long " * 1000, "never")
+    served = serve(engine)
+    leaving, staying = open_page(served.url), open_page(served.url)
+    leaving.send("leaving soon")
+    leaving.wait_live("live.rows > 5")
+    staying.send("patient")
+    expect(staying.status).to_contain_text("1 before you", timeout=5_000)
+    leaving.page.close()
+    staying.wait_done()
+    expect(staying.answers.last).to_contain_text("You wrote: patient")
+    assert wait_until(lambda: engine.running == 0 and served.services.scheduler.length == 0)
+    assert engine.streams_closed == engine.streams_open == 2
+
+
+def test_two_visitors_at_once_see_only_their_own(serve: Serve, open_page: Open) -> None:
+    engine = FakeEngine(experts=64, delay=0.01)
+    served = serve(engine)
+    visits = {text: open_page(served.url) for text in ("first visitor", "second visitor")}
+    for text, visit in visits.items():
+        visit.send(text)
+    for text, visit in visits.items():
+        visit.wait_done()
+        other = next(t for t in visits if t != text)
+        expect(visit.answers.last).to_contain_text(f"You wrote: {text}")
+        expect(visit.page.locator("body")).not_to_contain_text(other)
+        expect(visit.page.locator("#live-view .xs-ladder")).to_contain_text(str(experts_of(text, engine.spec)[0, 0]))
+
+
+def test_a_fault_of_the_program_is_one_sentence_and_the_text_is_back(serve: Serve, open_page: Open) -> None:
+    visit = open_page(serve(FakeEngine(fail_after=0)).url)
+    visit.send("precious text")
+    expect(visit.status).to_contain_text("Something went wrong", timeout=10_000)
+    expect(visit.box).to_have_value("precious text")
+    expect(visit.page.locator("#send")).to_be_enabled()
+
+
+def test_settings_are_what_they_show(serve: Serve, open_page: Open) -> None:
+    """Opening the settings changes nothing; what is set there is what the engine is asked for."""
+    engine = FakeEngine()
+    visit = open_page(serve(engine).url)
+    page = visit.page
+    page.get_by_role("button", name="Settings").click()
+    expect(page.locator("#seed input, #seed textarea")).to_have_value("")
+    visit.send("untouched")
+    visit.wait_done()
+    asked = engine.requests[-1]
+    assert asked.thinking_budget is None and asked.mode == "thinking" and asked.sampling is not None
+    assert (asked.sampling.temperature, asked.sampling.top_p, asked.sampling.top_k) == (0.6, 0.95, 20)
+
+    page.locator("#budget input, #budget textarea").fill("3")
+    page.locator("#seed input, #seed textarea").fill("42")
+    page.locator("#temperature input").fill("0.9")
+    page.locator("#system textarea").fill("Be brief.")
+    visit.send("touched")
+    visit.wait_done(2)
+    asked = engine.requests[-1]
+    assert asked.sampling is not None and asked.sampling.temperature == 0.9
+    assert (asked.thinking_budget, asked.seed) == (3, 42)
+    assert (asked.messages[0].role, asked.messages[0].content) == ("system", "Be brief.")
+
+    page.locator("#temperature input").fill("99")
+    visit.send("too hot")
+    expect(visit.status).to_contain_text("Temperature must be from 0 to 5, not 99", timeout=10_000)
+    expect(visit.box).to_have_value("too hot")
+    page.locator("#temperature input").fill("0.6")
+    page.locator("#budget input, #budget textarea").fill("six")
+    page.locator("#send").click()
+    expect(visit.status).to_contain_text("Thinking budget must be a number", timeout=10_000)
+    assert len(engine.requests) == 2
+
+
+def test_a_foreign_file_is_one_sentence(serve: Serve, open_page: Open) -> None:
+    visit = open_page(serve(FakeEngine()).url)
+    visit.tab("Recording")
+    visit.page.locator("#open input[type=file]").set_input_files(
+        {"name": "x.safetensors", "mimeType": "application/octet-stream", "buffer": b"not a trace at all"}
+    )
+    expect(visit.page.locator("#open-status .problem")).to_be_visible(timeout=10_000)
+
+
+def test_the_streaming_screen_does_not_jump(serve: Serve, open_page: Open) -> None:
+    """The box stays where it is from before the first message until the answer is done."""
+    engine = FakeEngine(delay=0.02)
+    engine.enqueue("some thinking " * 20, "some answer " * 40)
+    visit = open_page(serve(engine).url)
+    place = visit.page.locator("#box").bounding_box()
+    visit.send("hello")
+    visit.wait_live("live.rows > 10")
+    assert visit.page.locator("#box").bounding_box() == place
+    visit.shot("streaming")
+    visit.wait_done()
+    assert visit.page.locator("#box").bounding_box() == place

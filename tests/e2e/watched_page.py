@@ -1,0 +1,93 @@
+"""The page as a visitor uses it: by what stands on it. Keeps every error, dialog and request to elsewhere."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+from playwright.sync_api import ConsoleMessage, Locator, Page, Request, expect
+
+LOCAL = ("127.0.0.1", "localhost")
+
+
+class WatchedPage:
+    """Wraps a Playwright page; ``problems`` must be empty at the end."""
+
+    def __init__(self, page: Page, screenshots: Path) -> None:
+        self.page, self._screenshots = page, screenshots
+        self.problems: list[str] = []
+        page.on("pageerror", lambda error: self.problems.append(f"page error: {error}"))
+        page.on("console", self._on_console)
+        page.on("dialog", self._on_dialog)
+        page.on("request", self._on_request)
+
+    def go(self, url: str) -> None:
+        self.page.goto(url)
+        expect(self.box).to_be_visible(timeout=20_000)
+        expect(self.page.locator("#live-view .xs-live")).to_be_attached(timeout=10_000)
+
+    @property
+    def box(self) -> Locator:
+        return self.page.locator("#box textarea")
+
+    @property
+    def status(self) -> Locator:
+        return self.page.locator("#status .status")
+
+    @property
+    def answers(self) -> Locator:
+        """The answers in the chat, without the thinking panels."""
+        return self.page.locator('#chat [data-testid="bot"]:not(:has(.thought-group))')
+
+    @property
+    def thinking(self) -> Locator:
+        return self.page.locator("#chat .thought-group")
+
+    @property
+    def tokens(self) -> Locator:
+        return self.page.locator("#live-view .xs-token")
+
+    def send(self, text: str) -> None:
+        self.box.fill(text)
+        self.page.locator("#send").click()
+
+    def wait_done(self, turns: int = 1, timeout: float = 20_000) -> None:
+        """Until turn number ``turns`` was started and is over."""
+        expect(self.page.locator('#chat [data-testid="user"]')).to_have_count(turns, timeout=timeout)
+        expect(self.page.locator("#status .over")).to_contain_text(re.compile("/(s|秒)"), timeout=timeout)
+        expect(self.page.locator("#send")).to_be_enabled()
+
+    def live(self) -> dict[str, Any]:
+        """The live view's own counters."""
+        return dict(self.page.evaluate("() => ({...window.__expertscope_live})"))
+
+    def wait_live(self, condition: str, timeout: float = 10_000) -> None:
+        """Until the JavaScript ``condition`` over ``live`` holds."""
+        script = f"() => {{ const live = window.__expertscope_live; return live && ({condition}); }}"
+        self.page.wait_for_function(script, timeout=timeout)
+
+    def token(self, index: int) -> Locator:
+        """A token of the strip; it must be in view."""
+        return self.page.locator(f'#live-view .xs-token[data-i="{index}"]')
+
+    def tab(self, name: str) -> None:
+        self.page.get_by_role("tab", name=name, exact=True).click()
+
+    def shot(self, name: str, full: bool = False) -> None:
+        self._screenshots.mkdir(exist_ok=True)
+        self.page.screenshot(path=self._screenshots / f"{name}.png", full_page=full)
+
+    def _on_console(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self.problems.append(f"console: {message.text[:300]}")
+
+    def _on_dialog(self, dialog: Any) -> None:
+        self.problems.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
+    def _on_request(self, request: Request) -> None:
+        address = urlparse(request.url)
+        if address.scheme not in ("data", "blob") and address.hostname not in LOCAL:
+            self.problems.append(f"request to {request.url[:200]}")

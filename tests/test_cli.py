@@ -1,0 +1,214 @@
+"""The command line's contract, on the bundled model: keys, exit codes, resuming, and one line for a mistake."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from analysis import storage
+from app.cli import main
+from tests.tiny_models import ASSETS
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def run(capsys):
+    def call(*arguments):
+        try:
+            code = main([str(a) for a in arguments])
+        except SystemExit as stop:
+            code = stop.code
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+@pytest.fixture
+def prompts(tmp_path):
+    file = tmp_path / "prompts.jsonl"
+    lines = [
+        {"prompt": "What is 538 + 274?", "topic": "addition", "difficulty": {"digits": 3}},
+        {"messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Who are you?"}]},
+    ]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return file
+
+
+def index(folder):
+    return [json.loads(line) for line in (folder / "index.jsonl").read_text().splitlines()]
+
+
+def test_check_json(run):
+    code, out, _ = run("check", ASSETS, "--json")
+    result = json.loads(out)
+    assert code == 0 and result["ok"] is True and result["problems"] == []
+    assert result["model_type"] == "qwen3_moe" and result["moe_layers"] == [0, 1, 2, 3, 4, 5]
+    assert result["num_layers"] == result["layers_captured"] == 6
+    assert (result["num_experts"], result["top_k"], result["shared_experts"]) == (64, 8, 0)
+    assert result["ids_match"] == 1.0 and abs(result["weight_sum"]["min"] - 1) < 0.01
+
+
+def test_record_both_modes_then_show(run, prompts, tmp_path):
+    out = tmp_path / "rec"
+    code, printed, _ = run("record", prompts, "--out", out, "--mode", "both", "--max-new-tokens", 40, "--json")
+    assert code == 0 and json.loads(printed)["recorded"] == 4
+    entries = index(out)
+    assert [e["mode"] for e in entries] == ["thinking", "non-thinking"] * 2
+    assert entries[0]["topic"] == "addition" and entries[0]["difficulty"] == {"digits": 3}
+    assert entries[2]["prompt"] == "Who are you?"
+    for entry in entries:
+        trace = storage.load(out / entry["file"])
+        assert (trace.phase == 1).sum() == entry["thinking_tokens"]
+        assert (trace.phase == 2).sum() == entry["answer_tokens"]
+        assert trace.provenance["mode"] == entry["mode"]
+    assert all(e["thinking_tokens"] == 0 for e in entries[1::2])
+    assert entries[0]["thinking_tokens"] > 0
+
+    code, printed, _ = run("show", out / entries[0]["file"], "--json")
+    shown = json.loads(printed)
+    assert code == 0 and shown["rows"] == shown["tokens"] - 1 and sum(shown["phases"].values()) == shown["tokens"]
+    assert np.allclose(np.sum(shown["load"], axis=1), 1) and np.shape(shown["load"]) == (6, 64)
+    assert len(shown["max_violation"]) == len(shown["load_entropy"]) == 6
+    assert (shown["moe_layers"], shown["num_experts"], shown["top_k"]) == ([0, 1, 2, 3, 4, 5], 64, 8)
+    code, printed, _ = run("show", out / entries[1]["file"], "--phase", "thinking", "--json")
+    assert code == 0 and json.loads(printed)["load"][0] == [None] * 64
+    code, printed, _ = run("show", out / entries[0]["file"])
+    assert code == 0 and "MaxVio" in printed
+
+
+def test_record_resumes_where_it_stopped(run, prompts, tmp_path):
+    out = tmp_path / "rec"
+    options = ("--out", out, "--max-new-tokens", 8, "--json")
+    run("record", prompts, *options)
+    whole = (out / "index.jsonl").read_bytes()
+    (out / "index.jsonl").write_bytes(whole[:-30])  # killed while writing the last line
+    code, printed, _ = run("record", prompts, *options)
+    assert code == 0 and json.loads(printed)["recorded"] == 1 and json.loads(printed)["skipped"] == 1
+    assert (out / "index.jsonl").read_bytes() == whole
+    code, printed, _ = run("record", prompts, *options)
+    assert json.loads(printed) == {"out": str(out), "recorded": 0, "skipped": 2, "failed": []}
+
+
+def test_record_does_not_mix_recordings(run, prompts, tmp_path):
+    out = tmp_path / "rec"
+    run("record", prompts, "--out", out, "--max-new-tokens", 8)
+    code, _, err = run("record", prompts, "--out", out, "--max-new-tokens", 9)
+    assert code == 2 and "max_new_tokens = 8" in err
+    other = tmp_path / "other.txt"
+    other.write_text("Hello\n")
+    code, _, err = run("record", other, "--out", out, "--max-new-tokens", 8)
+    assert code == 2 and "other prompts" in err
+
+
+def test_samples_seeds_and_shards(run, prompts, tmp_path):
+    out = tmp_path / "rec"
+    run("record", prompts, "--out", out, "--samples", 2, "--seed", 5, "--max-new-tokens", 4, "--shard", "2/2")
+    entries = index(out)
+    assert [(e["sample"], e["seed"]) for e in entries] == [(0, 5), (1, 6)]
+    assert {e["prompt"] for e in entries} == {"Who are you?"}
+
+
+def test_same_sampling_uses_one_setting_in_both_modes(run, prompts, tmp_path):
+    for name, extra in (("own", ()), ("same", ("--same-sampling",))):
+        run("record", prompts, "--out", tmp_path / name, "--mode", "both", "--max-new-tokens", 4, *extra)
+    temperatures = {
+        name: {
+            storage.load(tmp_path / name / e["file"]).provenance["sampling"]["temperature"]
+            for e in index(tmp_path / name)
+        }
+        for name in ("own", "same")
+    }
+    assert temperatures == {"own": {0.6, 0.7}, "same": {0.6}}
+
+
+def test_thinking_budget_forces_the_answer(run, prompts, tmp_path):
+    run("record", prompts, "--out", tmp_path / "rec", "--thinking-budget", 3, "--max-new-tokens", 120)
+    entry = index(tmp_path / "rec")[0]
+    trace = storage.load(tmp_path / "rec" / entry["file"])
+    assert "Considering the limited time by the user" in entry["thinking"]
+    assert ((trace.phase == 1) & (trace.origin == 2)).sum() == 3
+
+
+def test_forced_text_is_routed_as_it_stands(run, tmp_path):
+    file = tmp_path / "texts.txt"
+    file.write_text("The capital of France is Paris.\n日本語の文\n", encoding="utf-8")
+    code, _, _ = run("record", file, "--out", tmp_path / "rec", "--forced", "--router-scores")
+    assert code == 0
+    for entry, text in zip(index(tmp_path / "rec"), file.read_text(encoding="utf-8").split("\n"), strict=False):
+        trace = storage.load(tmp_path / "rec" / entry["file"])
+        assert b"".join(trace.pieces).decode() == text and trace.num_rows == trace.num_tokens
+        assert entry["mode"] == "forced" and entry["answer"] == "" and trace.router_scores is not None
+
+
+def test_a_prompt_that_is_too_long_is_named_and_the_rest_is_recorded(run, tmp_path):
+    file = tmp_path / "texts.txt"
+    file.write_text("Who are you?\n" + "long " * 9000 + "\nHello\n")
+    code, out, err = run("record", file, "--out", tmp_path / "rec", "--max-new-tokens", 4, "--json")
+    result = json.loads(out)
+    assert code == 1 and result["recorded"] == 2 and "reads at most" in result["failed"][0]["problem"]
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("", "holds no prompt"),
+        ("{", "line 1 is not JSON"),
+        ('{"prompt": "a"}\n[1]', "line 2 must be an object"),
+        ('{"prompt": 5}', "must be text"),
+        ('{"prompt": "a", "messages": []}', "either prompt or messages"),
+        ('{"messages": [{"role": "root", "content": "a"}]}', "Unknown role 'root'"),
+        ('{"messages": 3}', "must be a list"),
+        ('{"prompt": "a", "mode": "x"}', "label 'mode'"),
+        ("[" * 100_000, "not JSON"),
+    ],
+)
+def test_malformed_prompt_files(run, tmp_path, content, complaint):
+    file = tmp_path / "prompts.jsonl"
+    file.write_text(content)
+    code, _, err = run("record", file, "--out", tmp_path / "rec")
+    assert code == 2 and complaint in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("check", "/no/such/model"),
+        ("show", "/no/such/trace.safetensors"),
+        ("show", __file__),
+        ("record", "missing.txt", "--out", "x"),
+        ("record", "prompts.csv", "--out", "x"),
+        ("record", __file__, "--out", "x"),
+        ("serve", "--port", "70000"),
+        ("serve", "--quantize", "2bit"),
+        ("serve", "--model", "/no/such/model"),
+        ("frobnicate",),
+        ("show",),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_code_2(run, arguments):
+    code, out, err = run(*arguments)
+    assert code == 2 and out == "" and err.count("\n") == 1 and "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("--temperature", "nan"), ("--top-p", "0"), ("--max-new-tokens", "0"), ("--thinking-budget", "-1"),
+     ("--shard", "3/2"), ("--shard", "x"), ("--samples", "0"), ("--seed", "-1")],
+)  # fmt: skip
+def test_absurd_options_are_named(run, prompts, tmp_path, options):
+    code, _, err = run("record", prompts, "--out", tmp_path / "rec", *options)
+    assert code == 2 and err.strip().count("\n") == 0
+
+
+def test_python_dash_m_app_runs_as_a_program(tmp_path):
+    result = subprocess.run(
+        [sys.executable, "-m", "app", "show", str(tmp_path / "x.safetensors")], cwd=ROOT, capture_output=True, text=True
+    )
+    assert result.returncode == 2 and result.stderr.count("\n") == 1 and "Traceback" not in result.stderr
