@@ -1,4 +1,4 @@
-"""Every error a user can cause, in one tree. The message is one sentence that names the bad value and what was expected.
+"""Every error a user can cause, in one tree. A message is one sentence with the bad value and what was expected.
 
 ::
 

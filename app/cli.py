@@ -43,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
     check.add_argument("--json", action="store_true", help="print JSON")
 
     record = commands.add_parser("record", help="answer (or route) every prompt of a file and keep the traces")
-    record.add_argument("prompts", metavar="PROMPTS", type=Path, help=".txt (one a line) or .jsonl (prompt or messages)")
+    record.add_argument("prompts", metavar="PROMPTS", type=Path, help=".txt (one a line) or .jsonl (prompt, messages)")
     record.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder for the traces and index.jsonl")
     record.add_argument("--model", help="folder or hub name (default: the bundled model)")
     _add_engine(record)
@@ -132,8 +132,8 @@ def _check_sentence(model: str, result: dict[str, Any]) -> str:
         return f"{model}: ok. A dense {result['model_type']} model: it has no router, so there is no routing to show."
     return (
         f"{model}: ok. {result['layers_captured']} of {len(result['moe_layers'])} MoE layers captured, "
-        f"{result['num_experts']} experts, top-{result['top_k']}; {result['ids_match']:.2%} of executed ids follow from "
-        f"the routers' inputs ({result['ties']} ties apart); gate weights sum to "
+        f"{result['num_experts']} experts, top-{result['top_k']}; {result['ids_match']:.2%} of executed ids follow "
+        f"from the routers' inputs ({result['ties']} ties apart); gate weights sum to "
         f"{result['weight_sum']['min']:.4f} to {result['weight_sum']['max']:.4f}."
     )
 

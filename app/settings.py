@@ -16,7 +16,7 @@ def _setting(default: Any, help: str, low: float | None = None, high: float | No
 
 @dataclass(frozen=True)
 class Settings:
-    """Read with ``Settings.from_env(os.environ)``: field ``max_waiting`` is the variable ``EXPERTSCOPE_MAX_WAITING``."""
+    """Read with ``Settings.from_env(os.environ)``: ``max_waiting`` is the variable ``EXPERTSCOPE_MAX_WAITING``."""
 
     model: str = _setting("", "folder or hub name of the model; empty for the bundled one")
     quantize: str = _setting("", "4bit or 8bit; empty for none")

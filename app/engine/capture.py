@@ -100,14 +100,12 @@ class RoutingCapture:
         return RoutingRows(start=start, step=step, **arrays), tail
 
     @torch.no_grad()
-    def _to_host(
-        self, rows: int, router_scores: bool, extra: torch.Tensor | None
-    ) -> tuple[dict[str, Any], list[int]]:
-        count, k = self.spec.num_moe_layers, self.spec.top_k
+    def _to_host(self, rows: int, router_scores: bool, extra: torch.Tensor | None) -> tuple[dict[str, Any], list[int]]:
+        count = self.spec.num_moe_layers
         ids = self._ids[:, :rows].transpose(0, 1)  # (R, L, K)
         used = ids >= 0
-        probabilities = torch.softmax(self._logits[:, :rows].transpose(0, 1), -1) if count else self._logits.new_zeros(
-            (rows, 0, 0)
+        probabilities = (
+            torch.softmax(self._logits[:, :rows].transpose(0, 1), -1) if count else self._logits.new_zeros((rows, 0, 0))
         )
         parts: dict[str, torch.Tensor] = {
             "expert_ids": ids,

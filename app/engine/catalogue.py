@@ -24,8 +24,8 @@ SUGGESTIONS = (
 BUNDLED_CARD = ModelCard(
     name=str(BUNDLED),
     title="mini-qwen3-moe",
-    about="A small teaching model with Qwen3's mixture-of-experts architecture, trained by this project; it is not Qwen. "
-    "It can add, multiply, sort, spell, and name capitals.",
+    about="A small teaching model with Qwen3's mixture-of-experts architecture, trained by this project; "
+    "it is not Qwen. It can add, multiply, sort, spell, and name capitals.",
     suggestions=SUGGESTIONS,
 )
 

@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from transformers import DynamicCache
 
 from analysis.errors import CaptureError
 from analysis.trace import RoutingRows, Step
 from app.engine.capture import RoutingCapture
+from app.engine.models import cache_argument, first_line
 from app.engine.router import MoELayer, expected_weights
 
 MATCH = 0.999
@@ -80,6 +82,8 @@ def check_capture(model: nn.Module, capture: RoutingCapture, token_ids: list[int
             _check_decode(result, model, capture, ids, rows)
     except CaptureError as error:
         result.problems.append(str(error))
+    except RuntimeError as error:  # a kernel that this machine or this shape has not
+        result.problems.append(f"The model cannot be run here: {first_line(error)}")
     else:
         if not bool(torch.isfinite(logits.float()).all()):
             result.problems.append("The model's output is not finite; its weights are damaged.")
@@ -135,7 +139,7 @@ def _compare_layers(result: CaptureCheck, layers: list[MoELayer], witness: _Witn
         hidden = witness.router_input[position].reshape(-1, witness.router_input[position].shape[-1])
         executed = torch.as_tensor(rows.expert_ids[:, position, : spec.top_k].astype(np.int64), device=hidden.device)
         if len(executed) != len(hidden):
-            result.problems.append(f"Layer {number} routed {len(hidden)} tokens but {len(executed)} rows were captured.")
+            result.problems.append(f"Layer {number} routed {len(hidden)} tokens, but {len(executed)} rows came.")
             continue
         logits = _router_logits(layer, hidden)
         match, ties = _selection(logits, executed)
@@ -243,9 +247,10 @@ def _check_decode(
     result: CaptureCheck, model: nn.Module, capture: RoutingCapture, ids: torch.Tensor, rows: RoutingRows
 ) -> None:
     """The last token once more, fed alone behind a cache: as many rows as tokens, and the same experts."""
-    cache = model(input_ids=ids[:, :-1], use_cache=True).past_key_values
+    cached: dict[str, Any] = {cache_argument(model): DynamicCache(config=model.config), "use_cache": True}
+    model(input_ids=ids[:, :-1], **cached)
     capture.drain(ids.shape[1] - 1, 0, Step.PREFILL)
-    model(input_ids=ids[:, -1:], past_key_values=cache, use_cache=True)
+    model(input_ids=ids[:, -1:], **cached)
     last, _ = capture.drain(1, ids.shape[1] - 1, Step.DECODE)
     result.decode_match = _same_sets(last.expert_ids, rows.expert_ids[-1:])
     if result.decode_match < 0.9:

@@ -32,7 +32,7 @@ from app.engine.base import MODES, Capabilities, ChatRequest, Message, SamplingP
 from app.engine.capture import RoutingCapture
 from app.engine.catalogue import card_for
 from app.engine.check import check_capture
-from app.engine.models import LoadedModel, load_model
+from app.engine.models import LoadedModel, cache_argument, load_model
 from app.engine.recorder import record
 from app.engine.router import find_moe_layers, router_spec
 from app.engine.sampling import Sampler
@@ -86,6 +86,7 @@ class LocalEngine:
         self.spec: RouterSpec = router_spec(layers)
         self._capture = RoutingCapture(layers, PREFILL_ROWS)
         self._capturing = capture
+        self._cache = cache_argument(model)
         self._streams = 0
         self._step_lock = threading.Lock()
         self._stop_ids = self._find_stop_ids()
@@ -261,7 +262,7 @@ class LocalEngine:
         """One forward pass and its rows. The lock makes both one act, so rows belong to this request alone."""
         with self._step_lock:
             self._capture.discard()  # whatever else ran the model since the last step
-            output = self.model(input_ids=ids.unsqueeze(0), past_key_values=cache, use_cache=True, logits_to_keep=1)
+            output = self.model(input_ids=ids.unsqueeze(0), use_cache=True, logits_to_keep=1, **{self._cache: cache})
             drawn = sampler.draw(output.logits[0, -1]) if sampler else ids.new_tensor([-1])
             if not self._capturing:
                 return _Pass(self._no_rows(), int(drawn))
@@ -318,10 +319,9 @@ class LocalEngine:
 
     def _find_stop_ids(self) -> frozenset[int]:
         generation = getattr(self.model, "generation_config", None)
-        found: set[int] = set()
+        found: list[int | None] = [self.text.id_of("<|im_end|>")]
         for ids in (getattr(generation, "eos_token_id", None), self.tokenizer.eos_token_id):
-            found |= set(ids) if isinstance(ids, list | tuple) else {ids} - {None}
-        found |= {self.text.id_of("<|im_end|>")} - {None}
+            found += ids if isinstance(ids, list | tuple) else [ids]
         return frozenset(int(i) for i in found if i is not None)
 
     def _find_capabilities(self) -> Capabilities:
@@ -337,7 +337,11 @@ class LocalEngine:
                 modes = MODES[:1]
         hybrid = self.model.config.model_type in ("qwen3", "qwen3_moe") and modes == MODES
         return Capabilities(
-            gate_weights=self._capturing, router_scores=self._capturing, modes=modes, soft_switch=hybrid, context=context
+            gate_weights=self._capturing,
+            router_scores=self._capturing,
+            modes=modes,
+            soft_switch=hybrid,
+            context=context,
         )
 
 

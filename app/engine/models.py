@@ -1,10 +1,12 @@
-"""Loading checkpoints: any folder or hub name, completely or not at all.
+"""Loading checkpoints: any folder or hub name, completely or not at all; and calling what was loaded.
 
 Chooses dtype and device by the machine. Knows files and memory; does not know routing or requests.
 """
 
 from __future__ import annotations
 
+import inspect
+import logging
 import os
 import re
 from dataclasses import dataclass
@@ -52,21 +54,24 @@ def load_model(name: str = "", quantize: str = "") -> LoadedModel:
     _check_folder(name)
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # else a line for every product of two matrices
     try:
         config = AutoConfig.from_pretrained(name)
     except _LOAD_ERRORS as error:
-        raise ModelError(f"No model could be read from {name!r}: {_first_line(error)}") from None
+        raise ModelError(f"No model could be read from {name!r}: {first_line(error)}") from None
     dtype, placement = _placement(name, config, quantize)
     try:
         tokenizer = AutoTokenizer.from_pretrained(name)
     except _LOAD_ERRORS as error:
-        raise ModelError(f"The tokenizer of {name!r} cannot be read: {_first_line(error)}") from None
+        raise ModelError(f"The tokenizer of {name!r} cannot be read: {first_line(error)}") from None
+    if not set(tokenizer.get_vocab().values()) - set(tokenizer.added_tokens_decoder):
+        raise ModelError(f"The tokenizer of {name!r} is missing: nothing but special tokens was found.")
     try:
         model, info = AutoModelForCausalLM.from_pretrained(
             name, dtype=dtype, output_loading_info=True, **placement, **_quantization(quantize, dtype)
         )
     except Exception as error:  # a damaged file fails in many libraries, each with exceptions of its own
-        raise ModelError(f"The checkpoint {name!r} cannot be loaded: {_first_line(error)}") from None
+        raise ModelError(f"The checkpoint {name!r} cannot be loaded: {first_line(error)}") from None
     _refuse_incomplete(name, info)
     vocabulary = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > vocabulary:
@@ -78,6 +83,12 @@ def load_model(name: str = "", quantize: str = "") -> LoadedModel:
         revision=getattr(model.config, "_commit_hash", None),
         quantization=_what_was_quantized(model, quantize),
     )
+
+
+def cache_argument(model: Any) -> str:
+    """What the model's ``forward`` calls its key-value cache: ``cache`` since Transformers 5.24, ``past_key_values``
+    before."""
+    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
 
 
 def gpu_gib() -> float:
@@ -106,7 +117,7 @@ def _placement(name: str, config: Any, quantize: str) -> tuple[torch.dtype, dict
         with torch.device("meta"):
             parameters = sum(p.numel() for p in AutoModelForCausalLM.from_config(config).parameters())
     except _LOAD_ERRORS as error:
-        raise ModelError(f"{name!r} is not a language model that can be run: {_first_line(error)}") from None
+        raise ModelError(f"{name!r} is not a language model that can be run: {first_line(error)}") from None
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 2**62
     total = memory + gpu_gib() * 2**30
     if parameters * (1 if quantize else 2) > total:
@@ -158,13 +169,13 @@ def _refuse_incomplete(name: str, info: dict[str, Any]) -> None:
         )
     errors = info.get("error_msgs") or info.get("conversion_errors")
     if errors:
-        raise ModelError(f"The checkpoint {name!r} cannot be loaded: {_first_line(errors)}")
+        raise ModelError(f"The checkpoint {name!r} cannot be loaded: {first_line(errors)}")
 
 
 def _dtype_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def _first_line(error: object) -> str:
+def first_line(error: object) -> str:
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0].strip()[:300]

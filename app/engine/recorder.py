@@ -17,10 +17,10 @@ from app.engine.base import TokenEvent
 class TraceRecorder:
     """Usage::
 
-        recorder = TraceRecorder(engine.spec, engine.provenance(request))
-        for event in engine.stream(request):
-            recorder.add(event)
-        trace = recorder.trace()
+    recorder = TraceRecorder(engine.spec, engine.provenance(request))
+    for event in engine.stream(request):
+        recorder.add(event)
+    trace = recorder.trace()
     """
 
     def __init__(self, spec: RouterSpec, provenance: dict[str, Any]) -> None:

@@ -77,7 +77,7 @@ def read_prompts(path: Path) -> list[Prompt]:
         raise BadValue(f"{path} is not a text file in UTF-8.") from None
     except OSError as error:
         raise BadValue(f"{path} cannot be read: {error.strerror}.") from None
-    prompts = []
+    prompts: list[Prompt] = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -125,9 +125,9 @@ def run_job(
         UserError: the settings are impossible, or the folder holds another recording.
     """
     plan = list(_plan(prompts, job))
-    for _, mode, _ in plan[:1] if job.forced else plan:
-        _sampling(engine, job, mode)
-        if mode not in engine.capabilities.modes and not job.forced:
+    for prompt, mode, sample in [] if job.forced else plan:
+        _request(engine, job, prompt, mode, sample)
+        if mode not in engine.capabilities.modes:
             raise BadValue(f"This model has no {mode} mode; it has {', '.join(engine.capabilities.modes)}.")
     done = _open_folder(engine, job)
     summary: dict[str, Any] = {"out": str(job.out), "recorded": 0, "skipped": 0, "failed": []}
@@ -173,15 +173,21 @@ def _plan(prompts: list[Prompt], job: RecordJob) -> Iterator[tuple[Prompt, str, 
 
 
 def _sampling(engine: LocalEngine, job: RecordJob, mode: str) -> SamplingParams:
-    base = engine.recommended_sampling("thinking" if job.same_sampling or mode == "forced" else mode)
-    given = {"temperature": job.temperature, "top_p": job.top_p, "top_k": job.top_k}
+    base = engine.recommended_sampling("thinking" if job.same_sampling else mode)
+    given: dict[str, Any] = {"temperature": job.temperature, "top_p": job.top_p, "top_k": job.top_k}
     return replace(base, max_tokens=job.max_new_tokens, **{k: v for k, v in given.items() if v is not None})
 
 
 def _record_one(engine: LocalEngine, job: RecordJob, prompt: Prompt, mode: str, sample: int) -> RoutingTrace:
     if job.forced:
         return engine.run_forced(prompt.text, router_scores=job.router_scores)
-    request = ChatRequest(
+    request = _request(engine, job, prompt, mode, sample)
+    with closing(engine.stream(request)) as events:
+        return record(events, engine.spec, engine.provenance(request))
+
+
+def _request(engine: LocalEngine, job: RecordJob, prompt: Prompt, mode: str, sample: int) -> ChatRequest:
+    return ChatRequest(
         prompt.messages,
         mode=mode,  # type: ignore[arg-type]
         thinking_budget=job.thinking_budget,
@@ -189,8 +195,6 @@ def _record_one(engine: LocalEngine, job: RecordJob, prompt: Prompt, mode: str, 
         seed=job.seed + sample,
         router_scores=job.router_scores,
     )
-    with closing(engine.stream(request)) as events:
-        return record(events, engine.spec, engine.provenance(request))
 
 
 def _index_entry(

@@ -83,7 +83,7 @@ def expected_weights(logits: torch.Tensor, ids: torch.Tensor, spec: LayerSpec) -
 def _probe(name: str, number: int, block: nn.Module, router: nn.Module) -> LayerSpec:
     """Ask the router: feed it noise and find the formula that explains its gate weights and its choice."""
     refused = CaptureError(
-        f"The router at {name} ({type(router).__name__}) computes its gate weights in a way that is not understood yet, "
+        f"The router at {name} ({type(router).__name__}) computes its gate weights in a way that is not understood, "
         "so this model's routing cannot be captured."
     )
     weight = getattr(router, "weight", None)

@@ -1,4 +1,4 @@
-"""Drawing the next token: Transformers' logits processors in the order ``generate`` uses, with a request's own generator.
+"""Drawing the next token: Transformers' logits processors in ``generate``'s order, with a request's own generator.
 
 Knows logits and ids. Does not know models, text or phases.
 """

@@ -14,10 +14,10 @@ from analysis.errors import Busy
 class Scheduler:
     """At most ``running`` requests run at once and at most ``waiting`` wait; usage::
 
-        with scheduler.enter() as ticket:
-            while not ticket.wait(0.5):
-                show(ticket.position)
-            ...  # it is our turn until the block is left, however it is left
+    with scheduler.enter() as ticket:
+        while not ticket.wait(0.5):
+            show(ticket.position)
+        ...  # it is our turn until the block is left, however it is left
     """
 
     def __init__(self, running: int = 1, waiting: int = 32) -> None:

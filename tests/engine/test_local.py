@@ -8,7 +8,6 @@ from contextlib import closing
 import numpy as np
 import pytest
 import torch
-from transformers import DynamicCache
 
 from analysis.errors import BadValue, CaptureError
 from analysis.trace import Origin, Phase, Step
@@ -111,7 +110,7 @@ def test_long_prompts_are_prefilled_in_passes_and_nothing_is_lost(engine):
     assert len(sizes) > 1 and set(sizes[:-1]) == {PREFILL_ROWS}
     trace = engine.run_forced(text, router_scores=True)
     assert trace.num_rows == trace.num_tokens == sum(sizes)
-    whole = engine.model(torch.tensor([trace.token_ids.tolist()]), past_key_values=DynamicCache(), use_cache=True)
+    whole = engine.model(torch.tensor([trace.token_ids.tolist()]))
     assert torch.isfinite(whole.logits).all()
     assert set(trace.origin) == {Origin.FORCED} and trace.router_scores.shape == (trace.num_rows, 3, 16)
 
@@ -119,9 +118,8 @@ def test_long_prompts_are_prefilled_in_passes_and_nothing_is_lost(engine):
 def script(engine, monkeypatch, text):
     """Make the engine "sample" the tokens of ``text``, so that phases can be tested without a trained model."""
     tokens = iter(engine.text.encode(text))
-    monkeypatch.setattr(
-        "app.engine.sampling.Sampler.draw", lambda self, logits: torch.tensor([next(tokens, engine.text.id_of("<|im_end|>"))])
-    )
+    end = engine.text.id_of("<|im_end|>")
+    monkeypatch.setattr("app.engine.sampling.Sampler.draw", lambda self, logits: torch.tensor([next(tokens, end)]))
 
 
 def phases_of(trace):

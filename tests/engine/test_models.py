@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from analysis.errors import ModelError
+from app.engine.base import SamplingParams
 from app.engine.catalogue import BUNDLED_CARD, card_for, offers
 from app.engine.local import LocalEngine, open_engine, verify_checkpoint
 from app.engine.models import load_model
@@ -97,7 +99,7 @@ def fewer_layers(path):
 
 
 def other_experts(path):
-    change_config(path, num_experts=8)
+    change_config(path, num_local_experts=8)  # as Transformers writes the number of experts
 
 
 def broken_config(path):
@@ -145,7 +147,7 @@ def test_nothing_half_loaded_is_accepted(copy, damage):
 @pytest.mark.parametrize("name", ["", "no/such/folder", "./missing", "a b", "../x", "https://x/y"])
 def test_names_that_are_no_model(name, tmp_path):
     with pytest.raises(ModelError):
-        load_model(str(tmp_path) if not name else name)
+        load_model(name or str(tmp_path))
 
 
 def test_quantize_must_be_known(whole):
@@ -153,12 +155,23 @@ def test_quantize_must_be_known(whole):
         load_model(str(whole), "3bit")
 
 
-def test_four_bit_loads_and_says_what_was_quantized(whole):
-    pytest.importorskip("bitsandbytes")
-    loaded = load_model(str(whole), "4bit")
-    assert "linear layers only" in loaded.quantization
-    engine = LocalEngine(loaded.model, loaded.tokenizer, name="tiny", quantization=loaded.quantization)
-    assert engine.provenance()["quantization"].startswith("4bit")
+@pytest.mark.skipif(sys.platform != "linux", reason="bitsandbytes is installed on Linux only")
+@pytest.mark.parametrize("quantize", ["4bit", "8bit"])
+def test_a_quantized_model_answers_and_says_what_was_quantized(quantize):
+    engine = open_engine("", quantize)
+    assert engine.provenance()["quantization"] == f"{quantize}, linear layers only; experts stay in float32"
+    assert any("bit" in type(m).__name__ for m in engine.model.modules())
+    assert engine.run("What is 12 + 30?", sampling=SamplingParams(max_tokens=8)).num_rows > 8
+
+
+def test_a_model_that_fails_when_it_runs_is_refused_in_one_sentence(monkeypatch):
+    def broken(*args, **kwargs):
+        raise RuntimeError("no kernel for this shape\nand a long story")
+
+    model = tiny_moe()
+    monkeypatch.setattr(model, "forward", broken)
+    with pytest.raises(ModelError, match="cannot be run here: no kernel for this shape$"):
+        LocalEngine(model, tokenizer())
 
 
 def test_a_dense_checkpoint_is_ok_without_layers(tmp_path):

@@ -50,7 +50,8 @@ def test_recommended_sampling_is_the_model_cards():
 
 @pytest.mark.parametrize("enable_thinking", [True, False])
 def test_prompts_are_exactly_what_the_chat_template_gives(enable_thinking):
-    messages = [Message("system", "Be brief."), *user("Hi  there\n"), Message("assistant", "Hello!"), *user("538 + 274?")]
+    said = [*user("Hi  there\n"), Message("assistant", "Hello!"), *user("538 + 274?")]
+    messages = [Message("system", "Be brief."), *said]
     rendered = TokenText(tokenizer()).render(messages, enable_thinking=enable_thinking)
     chat = [{"role": m.role, "content": m.content} for m in messages]
     expected = tokenizer().apply_chat_template(
@@ -84,7 +85,7 @@ def test_pieces_are_the_bytes_of_the_text(text):
 
 
 def test_incomplete_characters_show_their_bytes():
-    assert display_texts(["a".encode(), b"\xe6\x97", b"\xa5"]) == ["a", "‹e697›", "日"]
+    assert display_texts([b"a", b"\xe6\x97", b"\xa5"]) == ["a", "‹e697›", "日"]
 
 
 @pytest.mark.parametrize(
