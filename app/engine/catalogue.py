@@ -10,7 +10,10 @@ from pathlib import Path
 
 from app.engine.base import ModelCard
 
-BUNDLED = Path(__file__).resolve().parents[2] / "assets" / "mini-qwen3-moe"
+ASSETS = Path(__file__).resolve().parents[2] / "assets"
+BUNDLED = ASSETS / "mini-qwen3-moe"
+EXAMPLE = ASSETS / "traces" / "example.safetensors"
+"""A recording of the bundled model: its answer to the first of its suggestions."""
 
 SUGGESTIONS = (
     "What is 538 + 274?",

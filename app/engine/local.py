@@ -19,6 +19,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -93,7 +94,7 @@ class LocalEngine:
         self.capabilities = self._find_capabilities()
         self._facts = {
             "model": self.card.title if self.card.title else self.name,
-            "model_path": self.name,
+            "model_name": Path(self.name).name if Path(self.name).is_dir() else self.name,
             "model_type": model.config.model_type,
             "revision": revision,
             "dtype": str(model.dtype).removeprefix("torch."),

@@ -18,7 +18,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAn
 from transformers.utils import logging as transformers_logging
 
 from analysis.errors import ModelError
-from app.engine.catalogue import BUNDLED
+from app.engine.catalogue import BUNDLED, offers
 
 QUANTIZATIONS = ("", "4bit", "8bit")
 _LOAD_ERRORS = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError)
@@ -86,8 +86,8 @@ def load_model(name: str = "", quantize: str = "") -> LoadedModel:
 
 
 def cache_argument(model: Any) -> str:
-    """What the model's ``forward`` calls its key-value cache: ``cache`` since Transformers 5.24, ``past_key_values``
-    before."""
+    """What the model's ``forward`` calls its key-value cache: ``past_key_values`` in Transformers 5.6 to 5.20,
+    ``cache`` in 5.24."""
     return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
 
 
@@ -96,6 +96,11 @@ def gpu_gib() -> float:
     if not torch.cuda.is_available():
         return 0.0
     return sum(torch.cuda.get_device_properties(i).total_memory for i in range(torch.cuda.device_count())) / 2**30
+
+
+def offered_models() -> list[str]:
+    """Hub models that this machine's GPUs have the memory for; none without a GPU."""
+    return offers(gpu_gib())
 
 
 def _check_folder(name: str) -> None:

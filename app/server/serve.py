@@ -15,12 +15,15 @@ from typing import Any
 
 import gradio as gr
 
+from analysis import storage
 from analysis.errors import BadValue
 from app.engine.base import Engine
+from app.engine.catalogue import BUNDLED_CARD
+from app.engine.catalogue import EXAMPLE as EXAMPLE_FILE
 from app.engine.scheduler import Scheduler
 from app.server.store import TraceStore
 from app.settings import Settings
-from app.ui.context import Services
+from app.ui.context import EXAMPLE, Services
 from app.ui.page import build_page
 from app.ui.theme import SCRIPT, STYLE, make_theme
 
@@ -40,8 +43,10 @@ class Served:
 
 
 def make_services(engine: Engine, settings: Settings) -> Services:
-    """One engine, one queue, one store."""
+    """One engine, one queue, one store; the bundled model's store holds its example."""
     store = TraceStore(settings.kept_traces, settings.kept_megabytes)
+    if engine.card is BUNDLED_CARD:
+        store.keep(storage.load(EXAMPLE_FILE), EXAMPLE)
     return Services(engine, Scheduler(running=1, waiting=settings.max_waiting), store, settings)
 
 

@@ -22,6 +22,15 @@ class TraceStore:
         self._lock = threading.Lock()
         self._traces: OrderedDict[str, RoutingTrace] = OrderedDict()
         self._bytes = 0
+        self._kept: dict[str, RoutingTrace] = {}
+
+    def keep(self, trace: RoutingTrace, trace_id: str) -> None:
+        """Hold ``trace`` beside the others for as long as the server runs."""
+        self._kept[trace_id] = trace
+
+    def __contains__(self, trace_id: str) -> bool:
+        with self._lock:
+            return trace_id in self._kept or trace_id in self._traces
 
     def put(self, trace: RoutingTrace, trace_id: str | None = None) -> str:
         """Keep ``trace`` (in place of the one under ``trace_id``, if given) and return its id."""
@@ -41,6 +50,8 @@ class TraceStore:
             BadValue: there is none, or it had to make room.
         """
         with self._lock:
+            if isinstance(trace_id, str) and trace_id in self._kept:
+                return self._kept[trace_id]
             if not isinstance(trace_id, str) or trace_id not in self._traces:
                 raise BadValue("This recording is no longer in memory. Open its saved file, or send the prompt again.")
             self._traces.move_to_end(trace_id)

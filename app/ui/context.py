@@ -11,6 +11,9 @@ from app.engine.scheduler import Scheduler
 from app.server.store import TraceStore
 from app.settings import Settings
 
+EXAMPLE = "example"
+"""Id of the recording that the page plays before the first message, where there is one."""
+
 
 @dataclass(frozen=True)
 class Services:

@@ -17,11 +17,13 @@ from analysis.trace import Origin, Phase, RoutingTrace
 from app.engine.base import TokenEvent
 from app.engine.recorder import TraceRecorder
 from app.server.running import Run, Timed
-from app.ui.context import Services
+from app.ui.context import EXAMPLE, Services
 from app.ui.live.wire import Chunk, LiveFeed, snapshot
 
 Stream = Callable[[], Generator[TokenEvent, None, None]]
 
+EXAMPLE_PACE = 10.0
+"""Tokens a second at which the example plays."""
 QUEUE_GLANCE = 0.5
 """Seconds between looks at the place in the queue."""
 
@@ -235,4 +237,5 @@ def pull(services: Services, runs: ActiveRuns, run_id: Any, language: str | None
     active = runs.get(run_id)
     if active is not None:
         return active.feed.snapshot()
-    return snapshot(services.store.get(run_id), run_id, title=None, lang=language)
+    pace = EXAMPLE_PACE if run_id == EXAMPLE else None
+    return snapshot(services.store.get(run_id), run_id, title=None, lang=language, autoplay=pace)

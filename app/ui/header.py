@@ -6,6 +6,7 @@ Built once per language when the server starts; nothing in it depends on a visit
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 from typing import Any
 
 from analysis.words import LANGUAGES
@@ -17,11 +18,13 @@ PATHS = {"en": "", "ja": "ja", "zh": "zh"}
 """Language → the page's path; ``?lang=`` leads there too (``page.js``)."""
 
 
-def header_html(engine: Engine, say: Say, language: str) -> str:
-    """The header as HTML; the model's card is escaped."""
+def header_html(engine: Engine, say: Say, language: str, offered: Sequence[str] = ()) -> str:
+    """The header as HTML; the model's card is escaped. ``offered`` are larger models that this machine could run."""
     card = engine.card
     sentence = say("about_bundled") if card is BUNDLED_CARD and language != "en" else card.about
     about = f'<p class="about">{_e(sentence)}</p>' if sentence else ""
+    if offered:
+        about += f'<p class="about">{_e(say("offer", model=offered[-1]))}</p>'
     return (
         f'<a class="skip" href="#box">{_e(say("skip"))}</a>'
         '<header class="top"><div class="brand">'

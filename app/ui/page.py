@@ -14,8 +14,10 @@ import gradio as gr
 
 from analysis.errors import UserError
 from analysis.words import LANGUAGES, Words
+from app.engine.catalogue import BUNDLED_CARD
+from app.engine.models import offered_models
 from app.ui import api, chat, compare_tab, files_tab, forced_tab, gates_tab, load_tab, token_tab
-from app.ui.context import Services, Shared
+from app.ui.context import EXAMPLE, Services, Shared
 from app.ui.conversation import Conversation, Say
 from app.ui.following import ActiveRuns, pull
 from app.ui.header import PATHS, header_html
@@ -46,18 +48,26 @@ def build_page(services: Services) -> gr.Blocks:
 def _build_language(blocks: gr.Blocks, services: Services, runs: ActiveRuns, language: str) -> None:
     words = Words(language)
     say: Say = lambda key, **values: words(f"page.{key}", **values)  # noqa: E731
+    example = EXAMPLE in services.store
     gr.Navbar(visible=False)
     with gr.Row(elem_id="header"):
-        gr.HTML(header_html(services.engine, say, language), js_on_load=None, elem_id="header-text")
+        offered = offered_models() if services.engine.card is BUNDLED_CARD else []
+        gr.HTML(header_html(services.engine, say, language, offered), js_on_load=None, elem_id="header-text")
         theme_button = gr.Button("◐", elem_id="theme", size="sm", min_width=0, scale=0)
     with gr.Row(elem_id="main", equal_height=False):
         with gr.Column(scale=5, min_width=320, elem_id="chat-column"):
             talk = chat.build(services, say)
         with gr.Column(scale=7, min_width=320, elem_id="live-column"):
-            live = build_live(functools.partial(pull, services, runs, language=language), lang=language)
+            live = build_live(
+                functools.partial(pull, services, runs, language=language),
+                lang=language,
+                value=pointer(EXAMPLE) if example else None,
+            )
             with gr.Row(elem_id="turns"):
                 earlier = gr.Button("‹", elem_id="turn-previous", size="sm", min_width=36, scale=0, interactive=False)
-                which = gr.HTML(_turn_label(say("turn_none")), elem_id="turn-label", js_on_load=None)
+                which = gr.HTML(
+                    _turn_label(say("turn_example" if example else "turn_none")), elem_id="turn-label", js_on_load=None
+                )
                 later = gr.Button("›", elem_id="turn-next", size="sm", min_width=36, scale=0, interactive=False)
     shared = Shared(
         trace_id=gr.State(None),
@@ -114,14 +124,14 @@ def _wire_selection(
             return (gr.skip(),) * 3
         active = next((run for run in map(runs.get, run_ids) if run is not None), None)
         try:
-            trace = active.trace() if active is not None else services.store.get(trace_id or "")
+            trace = active.trace() if active is not None else services.store.get(trace_id or EXAMPLE)
         except UserError:
             return (gr.skip(),) * 3
         index, layer = chosen
         if index >= trace.num_tokens:
             return (gr.skip(),) * 3
         known = layer is not None and layer in trace.spec.layer_numbers
-        shown: Any = services.store.put(trace) if active is not None else gr.skip()
+        shown: Any = services.store.put(trace) if active is not None else trace_id or EXAMPLE
         return shown, index, layer if known else gr.skip()
 
     shared.live.token(  # type: ignore[attr-defined]
@@ -161,7 +171,7 @@ def turn_position(trace_id: str | None, turns: Conversation, say: Say) -> tuple[
     if trace_id in kept:
         n = kept.index(trace_id) + 1
         return n, len(kept), say("turn_of", n=n, all=len(kept))
-    return 0, len(kept), say("turn_file" if trace_id else "turn_none")
+    return 0, len(kept), say("turn_example" if trace_id == EXAMPLE else "turn_file" if trace_id else "turn_none")
 
 
 def _turn_label(text: str) -> str:

@@ -105,7 +105,7 @@ def test_clearing_in_mid_stream_leaves_an_empty_chat_and_a_free_model(serve: Ser
 
 def test_a_token_clicked_in_mid_stream_is_shown_and_the_whole_turn_afterwards(serve: Serve, open_page: Open) -> None:
     engine = FakeEngine(delay=0.03)
-    engine.enqueue("long " * 60, "the end")
+    engine.enqueue("long " * 2000, "the end")
     served = serve(engine)
     visit = open_page(served.url)
     visit.send("hello there")
@@ -113,6 +113,7 @@ def test_a_token_clicked_in_mid_stream_is_shown_and_the_whole_turn_afterwards(se
     visit.token(5).click()
     expect(visit.page.locator("#token-about")).to_contain_text("5", timeout=10_000)
     assert engine.running == 1
+    visit.page.locator("#stop").click()
     visit.wait_done()
     expect(visit.page.locator("#turn-label")).to_have_text("Turn 1 of 1")
 

@@ -11,6 +11,7 @@ from analysis.words import LANGUAGES, Words, locale
 from app.engine.base import Capabilities, ModelCard
 from app.server.serve import make_services
 from app.settings import Settings
+from app.ui.context import EXAMPLE
 from app.ui.conversation import Turn
 from app.ui.header import badge, header_html
 from app.ui.page import build_page, checked_theme, turn_position
@@ -51,6 +52,11 @@ def test_the_header_says_what_the_model_is_and_escapes_it() -> None:
     assert 'href="./ja"' in shown and 'aria-current="page">EN' in shown
 
 
+def test_a_machine_with_a_large_gpu_is_offered_a_large_model() -> None:
+    assert "--model Qwen/Qwen3-30B-A3B" in header_html(FakeEngine(), say, "en", ["Qwen/Qwen3-30B-A3B"])
+    assert "--model" not in header_html(FakeEngine(), say, "en")
+
+
 def test_a_dense_model_is_called_dense() -> None:
     assert "dense" in header_html(FakeEngine(layers=0), say, "en")
 
@@ -78,6 +84,7 @@ def test_the_position_among_turns() -> None:
     assert turn_position("3", turns, say) == (2, 2, "Turn 2 of 2")
     assert turn_position("other", turns, say)[0] == 0
     assert turn_position(None, (), say) == (0, 0, "No recording yet")
+    assert "example" in turn_position(EXAMPLE, (), say)[2]
 
 
 @pytest.mark.parametrize("theme", [None, "", "DARK", "<b>", 7, ["dark"]])

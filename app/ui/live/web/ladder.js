@@ -4,7 +4,7 @@
 import { element, setText, visible } from "./dom.js";
 import { GATE_CSS, gateIndex, gateTop, PHASES } from "./palette.js";
 
-const CHIP = 56; // least width of an expert's chip
+const CHIP = 62; // least width of an expert's chip
 const CHIP_HEIGHT = 24;
 const LABEL = 36;
 

@@ -9,7 +9,7 @@ const BOTTOM = 20;
 export function plotHeight(layers, width) {
   const narrow = width < 480;
   const most = (narrow ? 320 : 460) + Math.min(120, Math.max(0, layers - 48) * 2.4);
-  const least = narrow ? 150 : 216;
+  const least = narrow ? 168 : 288;
   return Math.round(Math.max(least, Math.min(most, layers * (narrow ? 12 : 16))));
 }
 

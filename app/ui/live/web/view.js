@@ -301,6 +301,7 @@ export class LiveView {
   }
 
   _count() {
+    this.counters.run = this.store.run;
     this.counters.rows = this.store.rows;
     this.counters.tokens = this.store.tokens;
     this.counters.token = this.player.token;

@@ -1,0 +1,4 @@
+"""Measurements that a claim can rest on: `python -m benchmarks.NAME [--json]`.
+
+Stands beside the house: nothing in `app/` or `analysis/` imports it.
+"""
