@@ -189,6 +189,34 @@ def test_the_map_shows_what_is_there() -> None:
     assert [path for path in paths if not any((top / path).exists() for top in tops)] == []
 
 
+def test_the_readme_names_what_is_there() -> None:
+    """Its links and the paths of its commands exist, its folders are all there, and its Space can be built."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    front, body = text.removeprefix("---\n").split("\n---\n", 1)
+    linked = [path for path in re.findall(r"\]\(([^)#]+)\)", body) if not path.startswith("http")]
+    tree = re.findall(r"^([\w/.]+)  +", body.split("## The folders")[1], re.M)
+    assert len(linked) > 5 and len(tree) > 8
+    assert [path for path in [*linked, *tree] if not (ROOT / path).exists()] == []
+    tops = {path.name for path in ROOT.iterdir() if path.is_dir() and any(path.glob("*.py")) and path.name[0] != "."}
+    assert tops <= {path.split("/")[0] for path in tree}
+    key = dict(line.split(": ", 1) for line in front.splitlines())
+    assert key["sdk"] == "gradio" and (ROOT / key["app_file"]).is_file() and len(key["short_description"]) <= 60
+    assert f"gradio>={key['sdk_version'].rsplit('.', 1)[0]},<7" in (ROOT / "requirements.txt").read_text(
+        encoding="utf-8"
+    )
+    assert set(re.findall(r"-m app (\w+)", body)) <= {"serve", "check", "record", "show"}
+
+
+def test_the_readmes_notebook_runs() -> None:
+    from app.engine.models import load_model
+
+    loaded = load_model()
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
+    names = {"model": loaded.model, "tokenizer": loaded.tokenizer}
+    exec(code, names)
+    assert names["load"].phase == "thinking" and names["load"].n > 0
+
+
 def test_one_version() -> None:
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     assert re.findall(r'^version = "(.+)"', project, re.M) == [__version__]
