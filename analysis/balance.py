@@ -11,7 +11,7 @@ from functools import lru_cache
 import numpy as np
 
 _DRAWS = 64
-_EXACT_CELLS = 32_768  # tokens × experts up to which routing is drawn token by token
+_EXACT_CELLS = 131_072  # tokens × experts up to which routing is drawn token by token
 
 
 def max_violation(load: np.ndarray) -> float:
@@ -39,8 +39,8 @@ def gini(load: np.ndarray) -> float:
 def by_chance(measure: Callable[[np.ndarray], float], tokens: int, experts: int, top_k: int) -> float:
     """The mean of ``measure`` when each of ``tokens`` tokens uses ``top_k`` of ``experts`` at random; NaN for none.
 
-    Seeded, so the same arguments give the same number. Large samples are drawn from the normal distribution with the
-    counts' exact covariance (draws without replacement within a token).
+    Seeded, so the same arguments give the same number. In large samples an expert's count is drawn from its own
+    binomial distribution, and the counts of a draw are then shifted to the right sum.
     """
     if not tokens:
         return float("nan")
@@ -61,10 +61,10 @@ def _uniform_loads(tokens: int, experts: int, top_k: int) -> np.ndarray:
             counts[draw] = np.bincount(chosen.ravel(), minlength=experts)
         return counts / slots
     share = top_k / experts
-    noise = random.standard_normal((_DRAWS, experts))
+    noise = random.binomial(tokens, share, (_DRAWS, experts)) - tokens * share
     noise -= noise.mean(axis=1, keepdims=True)
-    spread = np.sqrt(tokens * share * (1 - share) * experts / (experts - 1))
-    return np.maximum(slots / experts + spread * noise, 0) / slots
+    counts = np.maximum(tokens * share + noise * np.sqrt(experts / (experts - 1)), 0)
+    return counts / counts.sum(axis=1, keepdims=True)
 
 
 def sorted_by_chance(tokens: int, experts: int, top_k: int) -> np.ndarray:

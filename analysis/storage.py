@@ -13,7 +13,7 @@ import os
 import secrets
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import safetensors
@@ -182,7 +182,7 @@ def _read_header(data: bytes) -> dict[str, Any]:
 
 def _parse_json(text: str | bytes, what: str) -> dict[str, Any]:
     try:
-        value = json.loads(text, parse_constant=_refuse_constant)
+        value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
     except (ValueError, RecursionError):
         raise TraceError(f"Its {what} is not readable JSON.") from None
     if not isinstance(value, dict):
@@ -190,8 +190,13 @@ def _parse_json(text: str | bytes, what: str) -> dict[str, Any]:
     return value
 
 
-def _refuse_constant(name: str) -> None:
+def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _refuse_constant(text)
 
 
 def _check_spec(data: Any) -> None:

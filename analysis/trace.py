@@ -238,13 +238,29 @@ class RoutingTrace:
             if len(values) and int(values.max()) > max(kind):
                 raise TraceError(f"The trace's {name} holds {int(values.max())}; the largest known is {max(kind)}.")
         if rows and layers:
-            worst = self.expert_ids.max(axis=(0, 2), initial=0, where=self.expert_ids != self.spec.no_expert)
-            for layer, largest in zip(self.spec.layers, worst, strict=True):
-                if largest >= layer.num_experts:
-                    raise TraceError(
-                        f"The trace names expert {int(largest)} in layer {layer.layer}, "
-                        f"which has experts 0 to {layer.num_experts - 1}."
-                    )
+            self._check_ids()
+
+    def _check_ids(self) -> None:
+        """
+        Raises:
+            TraceError: a layer names an expert it does not have, one twice in a row, or more than its top-k.
+        """
+        none = self.spec.no_expert
+        for position, layer in enumerate(self.spec.layers):
+            ids = self.expert_ids[:, position]
+            used, beyond = ids[:, : layer.top_k], ids[:, layer.top_k :]
+            largest = int(used.max(initial=0, where=used != none))
+            if largest >= layer.num_experts:
+                raise TraceError(
+                    f"The trace names expert {largest} in layer {layer.layer}, "
+                    f"which has experts 0 to {layer.num_experts - 1}."
+                )
+            ordered = np.sort(used, axis=1)
+            twice = (ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] != none)
+            if twice.any() or (beyond != none).any():
+                raise TraceError(
+                    f"The trace names an expert twice, or more than {layer.top_k}, in a row of layer {layer.layer}."
+                )
 
     @property
     def num_tokens(self) -> int:

@@ -7,6 +7,7 @@ engine are imported only by the commands that need them.
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import sys
@@ -14,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from analysis.errors import BadValue, CaptureError, ModelError, UserError
+from analysis.errors import BadValue, ModelError, UserError
 from analysis.trace import PHASE_GROUPS
 
 
@@ -84,6 +85,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        print(f"python -m app {arguments.command}: the disk is full", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("stopped; what was finished is kept", file=sys.stderr)
         return 130
@@ -105,16 +111,16 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from app.engine.local import verify_checkpoint
+    from app.engine.local import CHECK_KEYS, verify_checkpoint
 
+    if not arguments.model:
+        raise BadValue("The model's name is empty; give a folder or a hub name.")
     try:
         result = verify_checkpoint(arguments.model)
-    except CaptureError as error:
-        result = {"ok": False, "problems": [str(error)]}
     except ModelError as error:
         if not arguments.json:
             raise
-        _print_json({"ok": False, "problems": [str(error)]})
+        _print_json({"ok": False, **dict.fromkeys(CHECK_KEYS), "problems": [str(error)]})
         print(f"python -m app check: {error}", file=sys.stderr)
         return 2
     if arguments.json:
@@ -139,7 +145,8 @@ def _check_sentence(model: str, result: dict[str, Any]) -> str:
 
 
 def _record(arguments: argparse.Namespace) -> int:
-    from app.engine.recording import RecordJob, read_prompts, run_job
+    from app.engine.prompts import read_prompts
+    from app.engine.recording import RecordJob, run_job
 
     prompts = read_prompts(arguments.prompts)
     job = RecordJob(
@@ -188,9 +195,14 @@ def _show(arguments: argparse.Namespace) -> int:
     if arguments.json:
         _print_json(summary)
     else:
-        print(describe(summary))
+        _print(describe(summary))
     return 0
 
 
 def _print_json(data: Any) -> None:
-    print(json.dumps(data, ensure_ascii=False, allow_nan=False))
+    _print(json.dumps(data, ensure_ascii=False, allow_nan=False))
+
+
+def _print(text: str) -> None:
+    """Text from files may hold what no terminal can show; flushed here, where a full disk can still be reported."""
+    print(text.encode("utf-8", "replace").decode(), flush=True)

@@ -104,7 +104,78 @@ def test_record_does_not_mix_recordings(run, prompts, tmp_path):
     other = tmp_path / "other.txt"
     other.write_text("Hello\n")
     code, _, err = run("record", other, "--out", out, "--max-new-tokens", 8)
-    assert code == 2 and "other prompts" in err
+    assert code == 2 and "another prompt or label" in err
+    relabelled = tmp_path / "relabelled.jsonl"
+    relabelled.write_text(prompts.read_text().replace("addition", "sums"))
+    code, _, err = run("record", relabelled, "--out", out, "--max-new-tokens", 8)
+    assert code == 2 and "another prompt or label" in err
+    code, printed, _ = run("record", prompts, "--out", out, "--max-new-tokens", 8, "--model", ASSETS, "--json")
+    assert code == 0 and json.loads(printed)["skipped"] == 2  # the bundled model by its folder is the same model
+
+
+def test_a_trace_that_was_deleted_is_recorded_again_and_named_once(run, prompts, tmp_path):
+    out = tmp_path / "rec"
+    run("record", prompts, "--out", out, "--max-new-tokens", 8)
+    (out / index(out)[0]["file"]).unlink()
+    code, printed, _ = run("record", prompts, "--out", out, "--max-new-tokens", 8, "--json")
+    assert code == 0 and json.loads(printed)["recorded"] == 1
+    assert sorted(e["file"] for e in index(out)) == ["00000-thinking-0.safetensors", "00001-thinking-0.safetensors"]
+
+
+def test_an_index_that_is_not_a_recordings_is_left_alone(run, prompts, tmp_path):
+    out = tmp_path / "mine"
+    out.mkdir()
+    (out / "index.jsonl").write_text('{"a": 1}\nmy notes\n')
+    code, _, err = run("record", prompts, "--out", out)
+    assert code == 2 and "is not a recording's" in err
+    assert (out / "index.jsonl").read_text() == '{"a": 1}\nmy notes\n'
+
+
+def test_a_damaged_line_of_the_index_is_named_and_nothing_is_dropped(run, prompts, tmp_path):
+    out = tmp_path / "rec"
+    run("record", prompts, "--out", out, "--max-new-tokens", 8)
+    lines = (out / "index.jsonl").read_text().splitlines(keepends=True)
+    damaged = "x" + lines[0] + lines[1]
+    (out / "index.jsonl").write_text(damaged)
+    code, _, err = run("record", prompts, "--out", out, "--max-new-tokens", 8)
+    assert code == 2 and "line 1 is damaged" in err and (out / "index.jsonl").read_text() == damaged
+
+
+def test_a_soft_switch_decides_the_mode_that_is_recorded(run, tmp_path):
+    file = tmp_path / "p.txt"
+    file.write_text("What is 5 + 3? /no_think\n")
+    run("record", file, "--out", tmp_path / "rec", "--max-new-tokens", 20)
+    entry = index(tmp_path / "rec")[0]
+    assert (entry["mode"], entry["hard_switch"], entry["thinking_tokens"]) == ("non-thinking", "thinking", 0)
+    sampling = storage.load(tmp_path / "rec" / entry["file"]).provenance["sampling"]
+    assert (sampling["temperature"], sampling["top_p"]) == (0.7, 0.8)
+    code, _, err = run("record", file, "--out", tmp_path / "both", "--mode", "both")
+    assert code == 2 and "Prompt 1 holds /no_think" in err
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ('{"prompt": "half a \\ud83d character"}', "half a character"),
+        ('{"prompt": "x", "topic": "\\ud83d"}', "half a character"),
+        ('{"prompt": "x", "score": NaN}', "not JSON"),
+        ('{"prompt": "x", "score": 1e999}', "not JSON"),
+        ('{"prompt": "x", "digest": "mine"}', "'digest'"),
+    ],
+)
+def test_lines_that_could_not_be_indexed_are_named(run, tmp_path, line, complaint):
+    file = tmp_path / "p.jsonl"
+    file.write_text('{"prompt": "fine"}\n' + line + "\n")
+    code, _, err = run("record", file, "--out", tmp_path / "rec")
+    assert code == 2 and "line 2" in err and complaint in err
+
+
+def test_a_byte_order_mark_is_not_part_of_the_first_prompt(run, tmp_path):
+    file = tmp_path / "p.txt"
+    file.write_bytes("\ufeffWho are you?\r\n    if x:\r\n".encode())
+    run("record", file, "--out", tmp_path / "rec", "--forced")
+    texts = [b"".join(storage.load(tmp_path / "rec" / e["file"]).pieces).decode() for e in index(tmp_path / "rec")]
+    assert texts == ["Who are you?", "    if x:"]
 
 
 def test_samples_seeds_and_shards(run, prompts, tmp_path):
@@ -180,6 +251,9 @@ def test_malformed_prompt_files(run, tmp_path, content, complaint):
     "arguments",
     [
         ("check", "/no/such/model"),
+        ("check", ""),
+        ("check", "x" * 5000),
+        ("check", "~/no-such-model"),
         ("show", "/no/such/trace.safetensors"),
         ("show", __file__),
         ("record", "missing.txt", "--out", "x"),
@@ -200,7 +274,8 @@ def test_mistakes_are_one_line_and_exit_code_2(run, arguments):
 @pytest.mark.parametrize(
     "options",
     [("--temperature", "nan"), ("--top-p", "0"), ("--max-new-tokens", "0"), ("--thinking-budget", "-1"),
-     ("--shard", "3/2"), ("--shard", "x"), ("--samples", "0"), ("--seed", "-1")],
+     ("--shard", "3/2"), ("--shard", "x"), ("--samples", "0"), ("--samples", "9" * 12),
+     ("--seed", "-1"), ("--seed", "9" * 400), ("--temperature", "1e999")],
 )  # fmt: skip
 def test_absurd_options_are_named(run, prompts, tmp_path, options):
     code, _, err = run("record", prompts, "--out", tmp_path / "rec", *options)

@@ -5,7 +5,6 @@ Knows no model and no library that runs one; an engine may be local, remote or a
 
 from __future__ import annotations
 
-import math
 import secrets
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
@@ -41,12 +40,12 @@ class SamplingParams:
     """How tokens are drawn; names and ranges as in vLLM's class of the same name.
 
     Attributes:
-        temperature: 0 for greedy decoding, up to 5.
+        temperature: 0 (and what is nearly 0, below 0.00001) for greedy decoding, up to 5.
         top_p: (0, 1].
         top_k: 0 (or -1) keeps all.
         min_p: [0, 1].
         presence_penalty: [-2, 2], subtracted from the logit of every token already generated.
-        repetition_penalty: (0, 5], 1 for none.
+        repetition_penalty: [0.01, 5], 1 for none.
         max_tokens: the most tokens to generate, at least 1.
     """
 
@@ -64,7 +63,7 @@ class SamplingParams:
         _in_range("top_k", self.top_k, -1, 2**31 - 1)
         _in_range("min_p", self.min_p, 0.0, 1.0)
         _in_range("presence_penalty", self.presence_penalty, -2.0, 2.0)
-        _in_range("repetition_penalty", self.repetition_penalty, 0.0, 5.0, open_low=True)
+        _in_range("repetition_penalty", self.repetition_penalty, 0.01, 5.0)
         _in_range("max_tokens", self.max_tokens, 1, 2**20)
         for name in ("top_k", "max_tokens"):
             if int(getattr(self, name)) != getattr(self, name):
@@ -202,7 +201,7 @@ class Engine(Protocol):
 
 
 def _in_range(name: str, value: float, low: float, high: float, *, open_low: bool = False) -> None:
-    bad = isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value)
-    if bad or value > high or value < low or (open_low and value == low):
+    bad = isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high
+    if bad or (open_low and value == low):
         bounds = f"{'more than' if open_low else 'from'} {low:g} {'and at most' if open_low else 'to'} {high:g}"
-        raise BadValue(f"{name} must be a number {bounds}, not {value!r}.")
+        raise BadValue(f"{name} must be a number {bounds}, not {str(value)[:60]}.")

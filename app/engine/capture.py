@@ -86,8 +86,12 @@ class RoutingCapture:
             The rows, and ``extra`` as a list.
 
         Raises:
-            CaptureError: a layer was not seen, was seen twice, or with another number of rows.
+            CaptureError: a layer was not seen, was seen twice, or with another number of rows; or they are more than
+                ``max_rows``.
         """
+        if rows > self.max_rows:
+            self.discard()
+            raise CaptureError(f"{rows} tokens were fed at once; this capture has room for {self.max_rows}.")
         for layer, ids, logits in zip(self.layers, self._seen_ids, self._seen_logits, strict=True):
             if ids != rows or logits != rows:
                 self.discard()

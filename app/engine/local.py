@@ -17,7 +17,7 @@ import threading
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ from app.engine.models import LoadedModel, cache_argument, load_model
 from app.engine.recorder import record
 from app.engine.router import find_moe_layers, router_spec
 from app.engine.sampling import Sampler
-from app.engine.thinking import PhaseTracker, early_stop_tokens, effective_mode, recommended_sampling
+from app.engine.thinking import PhaseTracker, effective_mode, recommended_sampling
 from app.engine.tokens import PromptToken, TokenText
 
 PREFILL_ROWS = 256
@@ -89,7 +89,7 @@ class LocalEngine:
         self._capturing = capture
         self._cache = cache_argument(model)
         self._streams = 0
-        self._step_lock = threading.Lock()
+        self._step_lock = threading.RLock()  # a forgotten stream may be closed by the garbage collector inside a step
         self._stop_ids = self._find_stop_ids()
         self.capabilities = self._find_capabilities()
         self._facts = {
@@ -152,13 +152,11 @@ class LocalEngine:
                 yield from self._prompt_events(prompt[chunk], start, step.rows, decoder)
             forced: deque[tuple[int, Phase]] = deque()
             for count in range(1, min(sampling.max_tokens, room) + 1):
-                if not forced and self._budget_spent(tracker, request):
-                    forced.extend(early_stop_tokens(self.text))
+                if not forced and tracker.over(request.thinking_budget, step.drawn):
+                    forced.extend(tracker.stop_tokens())
                 if forced:
                     token_id, phase = forced.popleft()
                     origin = Origin.FORCED
-                    if not forced:
-                        tracker.thinking = False
                 else:
                     token_id, origin = step.drawn, Origin.SAMPLED
                     phase = tracker.label(token_id)
@@ -199,7 +197,8 @@ class LocalEngine:
             raise BadValue(
                 f"The text has {len(token_ids)} tokens; this model reads at most {self.capabilities.context}."
             )
-        tokens = [PromptToken(t, Phase.PROMPT, Origin.FORCED, 0) for t in token_ids]
+        phases = [Phase.MARKER if self.text.is_marker(t) else Phase.PROMPT for t in token_ids]
+        tokens = [PromptToken(t, p, Origin.FORCED, 0) for t, p in zip(token_ids, phases, strict=True)]
         ids = torch.tensor(token_ids, device=self.device)
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         cache = DynamicCache(config=self.model.config)
@@ -211,8 +210,12 @@ class LocalEngine:
                 yield from self._prompt_events(tokens[chunk], start, step.rows, decoder, final)
 
     def run(self, prompt: str | ChatRequest, **options: Any) -> RoutingTrace:
-        """Answer ``prompt`` to its end and return its trace; ``options`` are fields of ``ChatRequest``."""
-        request = ChatRequest((Message("user", prompt),), **options) if isinstance(prompt, str) else prompt
+        """Answer ``prompt`` to its end and return its trace; ``options`` are fields of ``ChatRequest``. A model with
+        one mode answers in that."""
+        if isinstance(prompt, str):
+            request = ChatRequest((Message("user", prompt),), **{"mode": self.capabilities.modes[0], **options})
+        else:
+            request = replace(prompt, **options)
         with closing(self.stream(request)) as events:
             return record(events, self.spec, self.provenance(request))
 
@@ -245,10 +248,6 @@ class LocalEngine:
         if request.mode not in modes:
             raise BadValue(f"This model has no {request.mode} mode; it is always {modes[0]}.")
         return effective_mode(request.messages, request.mode, soft_switch=self.capabilities.soft_switch)
-
-    def _budget_spent(self, tracker: PhaseTracker, request: ChatRequest) -> bool:
-        budget = request.thinking_budget
-        return budget is not None and tracker.thinking and tracker.thinking_tokens >= budget
 
     @torch.inference_mode()
     def _forward(
@@ -362,22 +361,38 @@ def open_engine(model: str = "", quantize: str = "") -> LocalEngine:
     )
 
 
+CHECK_KEYS = (
+    "model_type",
+    "num_layers",
+    "moe_layers",
+    "num_experts",
+    "top_k",
+    "shared_experts",
+    "layers_captured",
+    "ids_match",
+    "weight_sum",
+)
+"""What ``python -m app check`` reports besides ``ok`` and ``problems``; null where it could not be found out."""
+
+
 def verify_checkpoint(name: str) -> dict[str, Any]:
     """Load ``name`` and check its capture, whatever comes out: the JSON of ``python -m app check``.
 
     Raises:
-        ModelError: it cannot be loaded completely, or has routers that are not understood.
+        ModelError: it cannot be loaded completely.
     """
     loaded = load_model(name)
-    engine = LocalEngine(loaded.model, loaded.tokenizer, name=loaded.name, check=False)
-    result = check_capture(engine.model, engine._capture, engine._check_tokens()).to_json()
-    return {
-        "ok": result.pop("ok"),
-        "model_type": engine.model.config.model_type,
-        "num_layers": getattr(engine.text_config, "num_hidden_layers", None),
-        "moe_layers": engine.spec.layer_numbers,
-        "num_experts": engine.spec.shared_value("num_experts"),
-        "top_k": engine.spec.shared_value("top_k"),
-        "shared_experts": engine.spec.shared_value("shared_experts"),
-        **result,
+    config = loaded.model.config
+    known = {
+        "ok": False,
+        **dict.fromkeys(CHECK_KEYS),
+        "model_type": config.model_type,
+        "num_layers": getattr(getattr(config, "text_config", None) or config, "num_hidden_layers", None),
     }
+    try:
+        engine = LocalEngine(loaded.model, loaded.tokenizer, name=loaded.name, check=False)
+    except CaptureError as error:
+        return {**known, "problems": [str(error)]}
+    found = {key: engine.spec.shared_value(key) for key in ("num_experts", "top_k", "shared_experts")}
+    result = check_capture(engine.model, engine._capture, engine._check_tokens()).to_json()
+    return {**known, "moe_layers": engine.spec.layer_numbers, **found, **result}

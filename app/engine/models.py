@@ -50,7 +50,7 @@ def load_model(name: str = "", quantize: str = "") -> LoadedModel:
     """
     if quantize not in QUANTIZATIONS:
         raise ModelError(f"Unknown quantization {quantize!r}; expected 4bit or 8bit.")
-    name = name or str(BUNDLED)
+    name = os.path.expanduser(name) or str(BUNDLED)
     _check_folder(name)
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
@@ -104,13 +104,17 @@ def offered_models() -> list[str]:
 
 
 def _check_folder(name: str) -> None:
-    path = Path(name).expanduser()
-    looks_like_path = name.startswith((".", "/", "~")) or name.count("/") != 1 or path.exists()
+    path = Path(name)
+    try:
+        looks_like_path = name.startswith((".", "/", "~")) or name.count("/") != 1 or path.exists()
+        is_folder = path.is_dir()
+    except (OSError, ValueError):
+        raise ModelError(f"{name[:60]!r}… is neither a folder nor a hub name like Qwen/Qwen3-30B-A3B.") from None
     if not looks_like_path:
         if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
             raise ModelError(f"{name!r} is neither a folder nor a hub name like Qwen/Qwen3-30B-A3B.")
         return
-    if not path.is_dir():
+    if not is_folder:
         raise ModelError(f"There is no model folder {name!r}.")
     if not (path / "config.json").is_file():
         raise ModelError(f"The folder {name!r} is not a model: it has no config.json.")

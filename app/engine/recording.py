@@ -17,29 +17,15 @@ from typing import Any
 from analysis import storage
 from analysis.errors import BadValue, UserError
 from analysis.trace import RoutingTrace
-from app.engine.base import ChatRequest, Message, SamplingParams
+from app.engine.base import ChatRequest, SamplingParams
 from app.engine.local import LocalEngine
+from app.engine.prompts import Prompt
 from app.engine.recorder import record
+from app.engine.thinking import effective_mode
 
 INDEX = "index.jsonl"
 SETTINGS = "settings.json"
-RESERVED = frozenset(
-    ("file", "prompt", "messages", "mode", "sample", "seed", "answer", "thinking", "thinking_tokens", "answer_tokens",
-     "finish_reason")
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """A prompt of the set: its place in the file from 0, its messages, and its labels."""
-
-    number: int
-    messages: tuple[Message, ...]
-    labels: dict[str, Any]
-
-    @property
-    def text(self) -> str:
-        return self.messages[-1].content
+MAX_SAMPLES = 10_000
 
 
 @dataclass(frozen=True)
@@ -61,58 +47,6 @@ class RecordJob:
     shard: tuple[int, int] = (1, 1)
 
 
-def read_prompts(path: Path) -> list[Prompt]:
-    """The prompts of a ``.txt`` (one a line) or ``.jsonl`` file (``prompt`` or ``messages``; other keys are labels).
-
-    Raises:
-        BadValue: naming the file, the line and what was expected.
-    """
-    if path.suffix not in (".txt", ".jsonl"):
-        raise BadValue(f"{path} must end in .txt or .jsonl.")
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except FileNotFoundError:
-        raise BadValue(f"There is no file {path}.") from None
-    except UnicodeDecodeError:
-        raise BadValue(f"{path} is not a text file in UTF-8.") from None
-    except OSError as error:
-        raise BadValue(f"{path} cannot be read: {error.strerror}.") from None
-    prompts: list[Prompt] = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        if path.suffix == ".txt":
-            prompts.append(Prompt(len(prompts), (Message("user", line.strip()),), {}))
-        else:
-            prompts.append(_parse_line(f"{path}, line {number}", line, len(prompts)))
-    if not prompts:
-        raise BadValue(f"{path} holds no prompt.")
-    return prompts
-
-
-def _parse_line(where: str, line: str, number: int) -> Prompt:
-    try:
-        data = json.loads(line)
-    except (ValueError, RecursionError):
-        raise BadValue(f"{where} is not JSON.") from None
-    if not isinstance(data, dict) or ("prompt" in data) == ("messages" in data):
-        raise BadValue(f"{where} must be an object with either prompt or messages.")
-    prompt, messages = data.pop("prompt", None), data.pop("messages", None)
-    taken = RESERVED & set(data)
-    if taken:
-        raise BadValue(f"{where} has a label {min(taken)!r}, a name the index uses itself; rename it.")
-    if messages is None:
-        messages = [{"role": "user", "content": prompt}]
-    if not isinstance(messages, list) or not all(isinstance(m, dict) for m in messages):
-        raise BadValue(f"{where}: messages must be a list of objects with role and content.")
-    try:
-        parsed = tuple(Message(m.get("role"), m.get("content")) for m in messages)
-        ChatRequest(parsed)
-    except BadValue as error:
-        raise BadValue(f"{where}: {error}") from None
-    return Prompt(number, parsed, data)
-
-
 def run_job(
     engine: LocalEngine, prompts: list[Prompt], job: RecordJob, say: Callable[[str], None] = lambda line: None
 ) -> dict[str, Any]:
@@ -127,6 +61,11 @@ def run_job(
     plan = list(_plan(prompts, job))
     for prompt, mode, sample in [] if job.forced else plan:
         _request(engine, job, prompt, mode, sample)
+        if len(job.modes) > 1 and _effective(engine, prompt, "thinking") != "thinking":
+            raise BadValue(
+                f"Prompt {prompt.number + 1} holds /no_think, which decides the mode by itself; "
+                "leave it out to record both modes."
+            )
         if mode not in engine.capabilities.modes:
             raise BadValue(f"This model has no {mode} mode; it has {', '.join(engine.capabilities.modes)}.")
     done = _open_folder(engine, job)
@@ -135,8 +74,10 @@ def run_job(
     for position, (prompt, mode, sample) in enumerate(plan, 1):
         name = f"{prompt.number:05d}-{mode}-{sample}.safetensors"
         if name in done:
-            if done[name] != prompt.text:
-                raise BadValue(f"{job.out} holds a recording of other prompts ({name}); choose another folder.")
+            if done[name] != prompt.digest:
+                raise BadValue(
+                    f"{job.out} holds a recording of another prompt or label ({name}); choose another folder."
+                )
             summary["skipped"] += 1
             continue
         try:
@@ -158,8 +99,8 @@ def run_job(
 
 
 def _plan(prompts: list[Prompt], job: RecordJob) -> Iterator[tuple[Prompt, str, int]]:
-    if job.samples < 1:
-        raise BadValue(f"--samples must be at least 1, not {job.samples}.")
+    if not 1 <= job.samples <= MAX_SAMPLES:
+        raise BadValue(f"--samples must be from 1 to {MAX_SAMPLES:,}, not {str(job.samples)[:60]}.")
     shard, shards = job.shard
     for prompt in prompts[shard - 1 :: shards]:
         if job.forced:
@@ -170,6 +111,10 @@ def _plan(prompts: list[Prompt], job: RecordJob) -> Iterator[tuple[Prompt, str, 
         for mode in job.modes:
             for sample in range(job.samples):
                 yield prompt, mode, sample
+
+
+def _effective(engine: LocalEngine, prompt: Prompt, mode: str) -> str:
+    return effective_mode(prompt.messages, mode, soft_switch=engine.capabilities.soft_switch)
 
 
 def _sampling(engine: LocalEngine, job: RecordJob, mode: str) -> SamplingParams:
@@ -191,7 +136,7 @@ def _request(engine: LocalEngine, job: RecordJob, prompt: Prompt, mode: str, sam
         prompt.messages,
         mode=mode,  # type: ignore[arg-type]
         thinking_budget=job.thinking_budget,
-        sampling=_sampling(engine, job, mode),
+        sampling=_sampling(engine, job, _effective(engine, prompt, mode)),
         seed=job.seed + sample,
         router_scores=job.router_scores,
     )
@@ -204,7 +149,8 @@ def _index_entry(
     return {
         "file": name,
         "prompt": prompt.text,
-        "mode": mode,
+        "mode": trace.provenance["mode"],
+        "hard_switch": None if job.forced else mode,
         "answer": trace.text_of("answer"),
         "thinking": trace.text_of("thinking"),
         "thinking_tokens": counts["thinking"],
@@ -212,58 +158,79 @@ def _index_entry(
         "sample": sample,
         "seed": None if job.forced else job.seed + sample,
         "finish_reason": trace.provenance.get("finish_reason"),
+        "digest": prompt.digest,
         **prompt.labels,
     }
 
 
 def _open_folder(engine: LocalEngine, job: RecordJob) -> dict[str, str]:
-    """Make the folder, or take up the recording in it. Returns file → prompt of what is complete."""
+    """Make the folder, or take up the recording in it. Returns file → digest of the prompt of what is complete."""
     settings = {k: v for k, v in asdict(job).items() if k not in ("out", "shard", "samples", "modes")}
-    settings["model"] = engine.name
+    facts = engine.provenance()
+    settings["model"] = str(Path(engine.name).resolve()) if Path(engine.name).is_dir() else engine.name
+    settings |= {"revision": facts["revision"], "quantization": facts["quantization"]}
+    kept, index = job.out / SETTINGS, job.out / INDEX
     try:
         job.out.mkdir(parents=True, exist_ok=True)
-        kept = job.out / SETTINGS
         if kept.exists():
-            before = json.loads(kept.read_text(encoding="utf-8"))
-            for key, value in settings.items():
-                if before.get(key) != value:
-                    raise BadValue(
-                        f"{job.out} holds a recording with {key} = {before.get(key)!r}, not {value!r}; "
-                        "choose another folder, or the same settings to resume."
-                    )
+            _expect_same(job.out, json.loads(kept.read_text(encoding="utf-8")), settings)
+        elif index.exists():
+            raise BadValue(f"{job.out} holds an {INDEX} that is not a recording's; choose another folder.")
         else:
-            kept.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        return _read_index(job.out / INDEX)
+            _write_whole(kept, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
+        return _read_index(index)
     except (OSError, ValueError, AttributeError) as error:
-        raise BadValue(f"{job.out} cannot be used for a recording: {error}") from None
+        raise BadValue(f"{job.out} cannot be used for a recording: {error}.") from None
+
+
+def _expect_same(out: Path, before: dict[str, Any], settings: dict[str, Any]) -> None:
+    for key, value in settings.items():
+        if before.get(key) != value:
+            raise BadValue(
+                f"{out} holds a recording with {key} = {before.get(key)!r}, not {value!r}; "
+                "choose another folder, or the same settings to resume."
+            )
 
 
 def _read_index(path: Path) -> dict[str, str]:
-    """What the index names; a last line cut off by a killed process is dropped from the file."""
+    """What the index names and is there. A last line that a killed process left unfinished, and lines whose file is
+    gone, are taken out of it; those prompts are recorded again.
+
+    Raises:
+        BadValue: another line cannot be read.
+    """
     if not path.exists():
         return {}
-    done, whole = {}, 0
-    data = path.read_bytes()
-    for line in data.splitlines(keepends=True):
+    done: dict[str, str] = {}
+    lines = path.read_bytes().splitlines(keepends=True)
+    kept = []
+    for number, line in enumerate(lines, 1):
+        if not line.endswith(b"\n"):
+            continue
         try:
             entry = json.loads(line)
-        except ValueError:
-            break
-        if not line.endswith(b"\n"):
-            break
-        if (path.parent / entry["file"]).is_file():
-            done[entry["file"]] = entry["prompt"]
-        whole += len(line)
-    if whole < len(data):
-        with open(path, "r+b") as file:
-            file.truncate(whole)
+            file, digest = str(entry["file"]), str(entry["digest"])
+        except (ValueError, KeyError, TypeError):
+            raise BadValue(f"{path}, line {number} is damaged; mend or remove it, then resume.") from None
+        if (path.parent / file).is_file():
+            done[file] = digest
+            kept.append(line)
+    if len(kept) < len(lines):
+        _write_whole(path, b"".join(kept).decode("utf-8"))
     return done
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Replace a file by ``text`` in one act."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
 
 
 def _append(path: Path, entry: dict[str, Any]) -> None:
     try:
         with open(path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+            file.write(json.dumps(entry, ensure_ascii=False, allow_nan=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:

@@ -18,6 +18,9 @@ from transformers import (
 
 from app.engine.base import SamplingParams
 
+GREEDY = 1e-5
+"""Temperatures below this take the most likely token, as in vLLM; dividing logits by them would overflow."""
+
 
 class PresencePenalty(LogitsProcessor):
     """Subtracts ``penalty`` from the logit of every token that was already generated (as in vLLM)."""
@@ -44,7 +47,7 @@ class Sampler:
     """
 
     def __init__(self, params: SamplingParams, seed: int, prompt: torch.Tensor) -> None:
-        self.greedy = params.temperature == 0
+        self.greedy = params.temperature < GREEDY
         self.generator = torch.Generator(device=prompt.device).manual_seed(seed)
         self._ids = prompt.unsqueeze(0)
         self.processors = LogitsProcessorList()

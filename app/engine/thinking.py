@@ -18,7 +18,7 @@ EARLY_STOP = (
 )
 """What is inserted when the thinking budget is spent, word for word as in the technical report."""
 
-_SOFT_SWITCH = re.compile(r"(?<![\w/])/(think|no_think)(?!\w)")
+_SOFT_SWITCH = re.compile(r"(?<![\w/])/(think|no_think)(?!\w)", re.ASCII)  # words of Chinese may touch it
 
 _RECOMMENDED = {
     "thinking": SamplingParams(temperature=0.6, top_p=0.95, top_k=20),
@@ -42,8 +42,10 @@ def effective_mode(messages: Sequence[Message], mode: str, *, soft_switch: bool 
 
 
 class PhaseTracker:
-    """Labels generated tokens one by one. The tags are markers, and so is the white space right behind a tag: the
-    format asks for it, the model does not choose it. Counts the thinking tokens for the budget.
+    """Labels generated tokens one by one, and says when the thinking budget is spent and what stops the thinking.
+
+    The tags are markers, and so is the one token of white space right behind a tag: the format asks for it, the model
+    does not choose it. So are all control tokens of the chat format.
 
     A template that opens or closes the thinking block itself has done so before the first generated token.
     """
@@ -56,6 +58,7 @@ class PhaseTracker:
         after_prompt = bool(tags) and tags[-1] == self._open and self._open is not None
         self.thinking = after_prompt
         self._behind_tag = False
+        self._stopped = False
         self.thinking_tokens = 0
 
     def label(self, token_id: int) -> Phase:
@@ -63,20 +66,25 @@ class PhaseTracker:
         if token_id in (self._open, self._close) and token_id is not None:
             self.thinking, self._behind_tag = token_id == self._open, True
             return Phase.MARKER
-        if token_id in self._stop_ids:
+        behind_tag, self._behind_tag = self._behind_tag, False
+        if token_id in self._stop_ids or self._text.is_marker(token_id):
             return Phase.MARKER
-        if self._behind_tag and not self._text.piece(token_id).strip():
+        if behind_tag and not self._text.piece(token_id).strip():
             return Phase.MARKER
-        self._behind_tag = False
         self.thinking_tokens += self.thinking
         return Phase.THINKING if self.thinking else Phase.ANSWER
 
+    def over(self, budget: int | None, drawn: int) -> bool:
+        """Whether thinking must be stopped before ``drawn`` is taken; not where ``drawn`` ends it by itself."""
+        return budget is not None and self.thinking and self.thinking_tokens >= budget and drawn != self._close
 
-def early_stop_tokens(text: TokenText) -> list[tuple[int, Phase]]:
-    """The tokens of ``EARLY_STOP``: thinking up to the tag, markers from it on."""
-    close = text.id_of("</think>")
-    tokens, phase = [], Phase.THINKING
-    for token_id in text.encode(EARLY_STOP):
-        phase = Phase.MARKER if token_id == close else phase
-        tokens.append((token_id, phase))
-    return tokens
+    def stop_tokens(self) -> list[tuple[int, Phase]]:
+        """What stops the thinking, token by token: ``EARLY_STOP``, thinking up to the tag and markers from it on. A
+        model that then opens its thinking again only gets the tag."""
+        text = "</think>\n\n" if self._stopped else EARLY_STOP
+        self.thinking, self._behind_tag, self._stopped = False, False, True
+        tokens, phase = [], Phase.THINKING
+        for token_id in self._text.encode(text):
+            phase = Phase.MARKER if token_id == self._close else phase
+            tokens.append((token_id, phase))
+        return tokens

@@ -28,6 +28,16 @@ class PromptToken:
     turn: int
 
 
+@dataclass(frozen=True)
+class _Segment:
+    """Part of a rendered prompt, ``text[start:end]``: the words of message number ``message``, or the template's."""
+
+    start: int
+    end: int
+    message: int
+    words: bool
+
+
 class TokenText:
     """A tokenizer seen from the capture's side.
 
@@ -52,6 +62,10 @@ class TokenText:
             return bytes([int(token[3:5], 16)])
         return token.replace("▁", " ").encode()
 
+    def is_marker(self, token_id: int) -> bool:
+        """Whether ``token_id`` is a control token of the chat format or a tag of the thinking block."""
+        return token_id in self._added
+
     def id_of(self, token: str) -> int | None:
         """The id of a token that stands for exactly ``token``; None where the vocabulary has none."""
         found = self.tokenizer.convert_tokens_to_ids(token)
@@ -73,40 +87,54 @@ class TokenText:
 
         A message's own words are of origin user (sampled, for an earlier answer) and phase prompt; everything the
         template adds is a marker. A message cannot smuggle in special tokens: they are spelled out.
+
+        Raises:
+            BadValue: the template refuses the conversation, or changes its words.
         """
         if not getattr(self.tokenizer, "chat_template", None):
             raise ModelError("This model has no chat template, so it cannot chat; forced text can still be routed.")
-        contents = [_encodable(m.content) for m in messages]
+        contents = [_encodable(_answer(m.content) if m.role == "assistant" else m.content) for m in messages]
         text = self._template(messages, contents, enable_thinking)
-        spans = self._content_spans(messages, contents, text, enable_thinking)
+        segments = self._segments(self._content_spans(messages, contents, text, enable_thinking), text)
         turns = _turns(messages)
-        tokens: list[PromptToken] = []
 
-        def add(ids: Sequence[int], message: int | None, nearest: int) -> None:
-            for token_id in ids:
-                if message is None:
-                    tokens.append(PromptToken(token_id, Phase.MARKER, Origin.TEMPLATE, turns[nearest]))
-                else:
-                    said = messages[message].role == "assistant"
-                    origin = Origin.SAMPLED if said else Origin.USER
-                    tokens.append(PromptToken(token_id, Phase.PROMPT, origin, turns[message]))
+        def token(token_id: int, segment: _Segment) -> PromptToken:
+            if not segment.words:
+                return PromptToken(token_id, Phase.MARKER, Origin.TEMPLATE, turns[segment.message])
+            said = messages[segment.message].role == "assistant"
+            return PromptToken(token_id, Phase.PROMPT, Origin.SAMPLED if said else Origin.USER, turns[segment.message])
 
         hostile = any(s in c for c in contents for s in self._added.values() if s)
         if not hostile and self.tokenizer.is_fast:
             coded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-            starts = [start for start, _, _ in spans]
-            for token_id, (begin, _) in zip(coded["input_ids"], coded["offset_mapping"], strict=True):
-                i = bisect_right(starts, begin) - 1
-                inside = i >= 0 and begin < spans[i][1]
-                add([token_id], spans[i][2] if inside else None, spans[max(i, 0)][2] if spans else 0)
-            return tokens
-        cursor, nearest = 0, 0
-        for start, end, message in spans:
-            add(self.encode(text[cursor:start]), None, nearest)
-            add(self.encode_plain(text[start:end]), message, message)
-            cursor, nearest = end, message
-        add(self.encode(text[cursor:]), None, nearest)
+            starts = [segment.start for segment in segments]
+            pairs = zip(coded["input_ids"], coded["offset_mapping"], strict=True)
+            return [token(i, segments[bisect_right(starts, begin) - 1]) for i, (begin, _) in pairs]
+        tokens: list[PromptToken] = []
+        for segment in segments:
+            part = text[segment.start : segment.end]
+            ids = self.encode_plain(part) if segment.words else self.encode(part)
+            tokens += [token(token_id, segment) for token_id in ids]
         return tokens
+
+    def _segments(self, spans: list[tuple[int, int, int]], text: str) -> list[_Segment]:
+        """``text`` cut into words and template. Of the template between two messages the first control token, which
+        closes the earlier one, stays with it; the rest opens the later one."""
+        segments: list[_Segment] = []
+        cursor, owner = 0, spans[0][2] if spans else 0
+        for start, end, message in spans:
+            gap = text[cursor:start]
+            found = [(gap.find(s), len(s)) for s in self._added.values() if s and s in gap]
+            first, size = min(found, default=(len(gap), 0))
+            closed = len(gap) - len(gap[first + size :].lstrip())
+            segments += [
+                _Segment(cursor, cursor + closed, owner, False),
+                _Segment(cursor + closed, start, message, False),
+                _Segment(start, end, message, True),
+            ]
+            cursor, owner = end, message
+        segments.append(_Segment(cursor, len(text), owner, False))
+        return [segment for segment in segments if segment.end > segment.start]
 
     def _template(self, messages: Sequence[Message], contents: Sequence[str], enable_thinking: bool) -> str:
         chat = [{"role": m.role, "content": c} for m, c in zip(messages, contents, strict=True)]
@@ -123,10 +151,13 @@ class TokenText:
         """(start, end, message) of each message's own words in ``text``.
 
         The template is rendered once more with place holders instead of words; what stands between them is the
-        template's own. Where that does not reproduce ``text`` the words are searched for in order.
+        template's own.
+
+        Raises:
+            BadValue: that does not reproduce ``text``, so words and template cannot be told apart.
         """
         marks = [f"\ue000{i}\ue001" for i in range(len(messages))]
-        frame, spans, cursor = self._template(messages, marks, enable_thinking), [], 0
+        frame, spans = self._template(messages, marks, enable_thinking), []
         rebuilt, rest = "", frame
         for i, mark in enumerate(marks):
             before, found, rest = rest.partition(mark)
@@ -137,16 +168,12 @@ class TokenText:
             words = contents[i] if text.startswith(contents[i], len(rebuilt)) else contents[i].strip()
             spans.append((len(rebuilt), len(rebuilt) + len(words), i))
             rebuilt += words
-        if rebuilt + rest == text:
-            return [span for span in spans if span[1] > span[0]]
-        spans = []
-        for i, content in enumerate(contents):
-            words = content.strip()
-            start = text.find(words, cursor) if words else -1
-            if start >= 0:
-                cursor = start + len(words)
-                spans.append((start, cursor, i))
-        return spans
+        if rebuilt + rest != text:
+            raise BadValue(
+                "The model's chat template changes the words of this conversation, so its tokens cannot be told from "
+                "the template's. Leave out tags and commands of the chat format."
+            )
+        return [span for span in spans if span[1] > span[0]]
 
     def _split_specials(self, text: str) -> list[str]:
         """``text`` in parts, none of which holds a whole added token."""
@@ -181,6 +208,11 @@ class TokenText:
 def _encodable(text: str) -> str:
     """Without lone surrogates, which no encoding has."""
     return text.encode("utf-8", "replace").decode()
+
+
+def _answer(content: str) -> str:
+    """An assistant's words without a thinking block; templates drop past thinking in the same way."""
+    return content.split("</think>")[-1].lstrip("\n")
 
 
 def _turns(messages: Sequence[Message]) -> list[int]:

@@ -157,8 +157,19 @@ def test_each_fault_is_named(data, says):
     assert str(caught.value).startswith("my.safetensors")
 
 
-def test_numbers_beyond_json_are_refused():
-    text = '{"format_version": 1, "spec": [], "row_start": 0, "provenance": {"x": NaN}}'
+@pytest.mark.parametrize("row", [[3, 3], [255, 3]])
+def test_an_expert_twice_or_beyond_top_k_is_refused(row):
+    trace = make_trace(rows=6, layers=2, experts=8, top_k=2)
+    ids = trace.expert_ids.copy()
+    ids[:, 0] = row
+    spec = RouterSpec((LayerSpec(0, 8, 1), LayerSpec(1, 8, 2)))
+    with pytest.raises(TraceError, match="twice, or more than 1"):
+        replace(trace, spec=spec, expert_ids=ids)
+
+
+@pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999"])
+def test_numbers_beyond_json_are_refused(number):
+    text = '{"format_version": 1, "spec": [], "row_start": 0, "provenance": {"x": N}}'.replace("N", number)
     with pytest.raises(TraceError, match="JSON"):
         storage.from_bytes(safetensors.numpy.save({}, metadata={"expertscope": text}))
 

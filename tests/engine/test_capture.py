@@ -43,6 +43,18 @@ def test_hooks_on_is_bit_identical_to_hooks_off():
     assert torch.equal(before, during) and torch.equal(before, after)
 
 
+def test_a_pass_that_is_larger_than_the_buffers_is_refused_not_answered_with_an_older_one():
+    model = tiny_moe()
+    with torch.no_grad(), capture_routing(model, max_rows=12) as capture:
+        model(IDS)
+        assert len(capture.drain(12, 0, Step.PREFILL)[0]) == 12
+        model(torch.arange(3, 16).unsqueeze(0))
+        with pytest.raises(CaptureError, match="room for 12"):
+            capture.drain(13, 0, Step.PREFILL)
+        model(IDS)
+        assert len(capture.drain(12, 0, Step.PREFILL)[0]) == 12
+
+
 def test_hooks_are_gone_after_the_block_even_after_an_error():
     model = tiny_moe()
     with pytest.raises(ZeroDivisionError), capture_routing(model):

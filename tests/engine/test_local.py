@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import gc
 import itertools
+import threading
 from contextlib import closing
 
 import numpy as np
@@ -101,6 +104,50 @@ def test_a_closed_stream_leaves_no_hooks_and_the_engine_usable(engine):
     trace = recorder.trace()
     assert trace.provenance["finish_reason"] == "stopped" and trace.num_tokens == 30
     assert engine.run(ask()).num_rows > 0
+
+
+def test_a_forgotten_stream_that_is_collected_inside_a_step_does_not_block(engine):
+    class Loop:
+        pass
+
+    loop = Loop()
+    loop.stream, loop.itself = engine.stream(ask()), loop
+    next(loop.stream)
+    del loop
+
+    def collect(*_):
+        gc.collect()
+
+    handle = engine.model.model.layers[0].register_forward_hook(collect)
+    done = threading.Event()
+    thread = threading.Thread(target=lambda: (engine.run(ask()), done.set()), daemon=True)
+    thread.start()
+    assert done.wait(60)
+    handle.remove()
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in engine.model.modules())
+
+
+def test_a_model_with_one_mode_answers_in_it():
+    plain = copy.deepcopy(tokenizer())
+    plain.chat_template = "{% for m in messages %}<|im_start|>{{ m.content }}<|im_end|>{% endfor %}"
+    engine = LocalEngine(tiny_moe(), plain)
+    assert engine.capabilities.modes == ("non-thinking",)
+    assert engine.run("hi", sampling=SamplingParams(max_tokens=3)).provenance["mode"] == "non-thinking"
+
+
+def test_options_of_a_run_change_a_request(engine):
+    assert engine.run(ask(), seed=99).provenance["seed"] == 99
+
+
+def test_a_nearly_cold_temperature_is_greedy(engine):
+    cold, greedy = (engine.run(ask(sampling=SamplingParams(temperature=t, max_tokens=9))) for t in (1e-40, 0))
+    assert cold.token_ids.tolist() == greedy.token_ids.tolist()
+
+
+def test_control_tokens_of_forced_text_are_markers(engine):
+    trace = engine.run_forced("<|im_start|>user\nHi<|im_end|>\n<think>")
+    marked = [p for p, phase in zip(trace.pieces, trace.phase, strict=True) if phase == Phase.MARKER]
+    assert marked == [b"<|im_start|>", b"<|im_end|>", b"<think>"]
 
 
 def test_long_prompts_are_prefilled_in_passes_and_nothing_is_lost(engine):
