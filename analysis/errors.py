@@ -14,9 +14,37 @@ Anything else that is raised is a fault of the program, not of its user.
 
 from __future__ import annotations
 
+import re
+from typing import Any, TypeVar
+
+from analysis.words import Words
+
+Error = TypeVar("Error", bound="UserError")
+
 
 class UserError(Exception):
-    """Bad input. ``str(error)`` is a sentence fit for a person."""
+    """Bad input. ``str(error)`` is a sentence fit for a person, in English; where the error was made by ``said``,
+    ``in_words`` says it in their language."""
+
+    key: str = ""
+    values: dict[str, Any] = {}
+
+    @classmethod
+    def said(cls: type[Error], key: str, **values: Any) -> Error:
+        """The error whose sentence is the text ``errors.<key>`` of the locales."""
+        error = cls(Words("en")(f"errors.{key}", **values))
+        error.key, error.values = key, values
+        return error
+
+    def in_words(self, words: Words) -> str:
+        """The sentence in the language of ``words``."""
+        if not self.key:
+            return str(self)
+        values = dict(self.values)
+        label = "errors.name." + re.sub(r"\W+", "_", str(values.get("name", ""))).lower()
+        if label in words:
+            values["name"] = words(label)
+        return words(f"errors.{self.key}", **values)
 
 
 class BadValue(UserError):

@@ -96,7 +96,7 @@ class ChatRequest:
         if not self.messages or self.messages[-1].role != "user":
             raise BadValue("A conversation must end with a message of the user.")
         if not self.messages[-1].content.strip():
-            raise BadValue("The message is empty; write something to send.")
+            raise BadValue.said("empty_message")
         if any(m.role == "system" for m in self.messages[1:]):
             raise BadValue("A system message can only stand first.")
         if self.mode not in MODES:

@@ -134,10 +134,7 @@ class LocalEngine:
         prompt = self.text.render(request.messages, enable_thinking=request.mode == "thinking")
         room = self.capabilities.context - len(prompt)
         if room < 1:
-            raise BadValue(
-                f"The conversation has {len(prompt)} tokens; this model reads at most {self.capabilities.context}. "
-                "Shorten it or clear the chat."
-            )
+            raise BadValue.said("context", n=f"{len(prompt):,}", most=f"{self.capabilities.context:,}")
         ids = torch.tensor([t.token_id for t in prompt], device=self.device)
         sampler = Sampler(sampling, request.seed or 0, ids)
         tracker = PhaseTracker(self.text, prompt, self._stop_ids)
@@ -192,11 +189,9 @@ class LocalEngine:
         if wrong is not None:
             raise BadValue(f"Token id {wrong} does not exist; this model has ids 0 to {size - 1}.")
         if not token_ids:
-            raise BadValue("The text is empty; paste something to route.")
+            raise BadValue.said("empty_text")
         if len(token_ids) > self.capabilities.context:
-            raise BadValue(
-                f"The text has {len(token_ids)} tokens; this model reads at most {self.capabilities.context}."
-            )
+            raise BadValue.said("context_text", n=f"{len(token_ids):,}", most=f"{self.capabilities.context:,}")
         phases = [Phase.MARKER if self.text.is_marker(t) else Phase.PROMPT for t in token_ids]
         tokens = [PromptToken(t, p, Origin.FORCED, 0) for t, p in zip(token_ids, phases, strict=True)]
         ids = torch.tensor(token_ids, device=self.device)

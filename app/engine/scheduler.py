@@ -35,7 +35,7 @@ class Scheduler:
         with self._changed:
             waiting = len(self._tickets) - self._limit
             if waiting >= self._max_waiting:
-                raise Busy(f"The queue is full: {waiting} requests are waiting. Try again in a moment.")
+                raise Busy.said("queue_full", n=waiting)
             ticket = Ticket(self)
             self._tickets.append(ticket)
             return ticket

@@ -7,7 +7,6 @@ lowered to them. Does not know the page or the model.
 
 from __future__ import annotations
 
-import math
 import re
 from typing import Any
 
@@ -32,7 +31,7 @@ def clean_text(value: Any, max_chars: int, name: str = "message") -> str:
     if not isinstance(value, str):
         raise BadValue(f"The {name} must be text, not {_kind(value)}.")
     if len(value) > max_chars:
-        raise BadValue(f"The {name} has {len(value):,} characters; at most {max_chars:,} can be sent.")
+        raise BadValue.said("too_long", name=name, n=f"{len(value):,}", most=f"{max_chars:,}")
     value = value.replace("\r\n", "\n").replace("\r", "\n")
     return _SURROGATE.sub("\ufffd", _CONTROL.sub("", value))
 
@@ -43,10 +42,9 @@ def number(value: Any, name: str, low: float, high: float) -> float:
     Raises:
         BadValue: text, a boolean, NaN, infinite or out of range.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise BadValue(f"{name} must be a number from {low:g} to {high:g}, not {_shown(value)}.")
-    if not low <= value <= high:
-        raise BadValue(f"{name} must be from {low:g} to {high:g}, not {value:g}.")
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not low <= value <= high:  # NaN is in no range
+        raise BadValue.said("number", name=name, low=f"{low:g}", high=f"{high:g}", value=_shown(value))
     return float(value)
 
 
@@ -58,7 +56,7 @@ def whole(value: Any, name: str, low: int, high: int) -> int:
     """
     checked = number(value, name, low, high)
     if checked != int(checked):
-        raise BadValue(f"{name} must be a whole number, not {value:g}.")
+        raise BadValue.said("whole", name=name, value=f"{value:g}")
     return int(value)
 
 
@@ -159,7 +157,7 @@ def user_message(value: Any, settings: Settings) -> Message:
     """
     text = clean_text(value, settings.max_chars)
     if not text.strip():
-        raise BadValue("The message is empty; write something to send.")
+        raise BadValue.said("empty_message")
     return Message("user", text)
 
 
@@ -170,7 +168,7 @@ def check_length(messages: list[Message] | tuple[Message, ...], settings: Settin
     """
     total, most = sum(len(m.content) for m in messages), MAX_CONVERSATION * settings.max_chars
     if total > most:
-        raise BadValue(f"The conversation has {total:,} characters; at most {most:,} can be sent. Clear it to go on.")
+        raise BadValue.said("conversation_too_long", n=f"{total:,}", most=f"{most:,}")
 
 
 def chat_request(

@@ -53,9 +53,14 @@ class TraceStore:
             if isinstance(trace_id, str) and trace_id in self._kept:
                 return self._kept[trace_id]
             if not isinstance(trace_id, str) or trace_id not in self._traces:
-                raise BadValue("This recording is no longer in memory. Open its saved file, or send the prompt again.")
+                raise BadValue.said("not_in_memory")
             self._traces.move_to_end(trace_id)
             return self._traces[trace_id]
+
+    def drop(self, trace_id: str) -> None:
+        """Let a trace go; harmless when it is not there."""
+        with self._lock:
+            self._drop(trace_id)
 
     def __len__(self) -> int:
         return len(self._traces)

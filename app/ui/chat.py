@@ -13,20 +13,15 @@ from typing import Any
 import gradio as gr
 
 from analysis.errors import BadValue
+from analysis.words import Words
 from app.server import limits
 from app.ui import chat_options
 from app.ui.chat_options import OptionFields
 from app.ui.context import Services, Shared
-from app.ui.conversation import Conversation, Say, chat_messages, turn_at, unescape
+from app.ui.conversation import LATEX, Conversation, Say, chat_messages, turn_at, unescape
 from app.ui.following import ActiveRuns
+from app.ui.live.wire import pointer
 from app.ui.turn import Options, TurnView, run_turn
-
-LATEX = [
-    {"left": "$$", "right": "$$", "display": True},
-    {"left": "\\[", "right": "\\]", "display": True},
-    {"left": "\\(", "right": "\\)", "display": False},
-    {"left": "$", "right": "$", "display": False},
-]
 
 
 @dataclass(frozen=True)
@@ -35,7 +30,6 @@ class Chat:
 
     Attributes:
         conversation: state, a ``Conversation``; the visitor's own.
-        run_id: state, the id of the run under way; "" for none.
     """
 
     chatbot: gr.Chatbot
@@ -47,13 +41,12 @@ class Chat:
     suggestions: list[gr.Button]
     options: OptionFields
     conversation: gr.State
-    run_id: gr.State
 
 
 def build(services: Services, say: Say) -> Chat:
     """The chat's column."""
     card = services.engine.card
-    conversation, run_id = gr.State(()), gr.State("")
+    conversation = gr.State(())
     chatbot = gr.Chatbot(
         elem_id="chat",
         label=say("chat"),
@@ -91,7 +84,7 @@ def build(services: Services, say: Say) -> Chat:
         send = gr.Button(say("send"), elem_id="send", variant="primary", scale=1, min_width=64)
         stop = gr.Button(say("stop"), elem_id="stop", scale=1, min_width=64, interactive=False)
     options, clear = chat_options.build(services, say)
-    return Chat(chatbot, box, send, stop, clear, status, suggestions, options, conversation, run_id)
+    return Chat(chatbot, box, send, stop, clear, status, suggestions, options, conversation)
 
 
 def status_html(text: str = "", problem: bool = False, over: bool = True) -> str:
@@ -103,6 +96,7 @@ def status_html(text: str = "", problem: bool = False, over: bool = True) -> str
 
 def wire(chat: Chat, services: Services, runs: ActiveRuns, shared: Shared, say: Say, language: str) -> None:
     """Every listener of the chat."""
+    words = Words(language)
     option_list = chat.options.in_order()
     outputs = [
         chat.conversation,
@@ -112,11 +106,11 @@ def wire(chat: Chat, services: Services, runs: ActiveRuns, shared: Shared, say: 
         chat.box,
         chat.send,
         chat.stop,
-        chat.run_id,
+        shared.run_id,
         shared.trace_id,
         shared.token,
     ]
-    common = [chat.conversation, chat.run_id, *option_list]
+    common = [chat.conversation, shared.run_id, *option_list]
     limit = services.settings.max_waiting + 8
     turn_event: dict[str, Any] = {
         "outputs": outputs,
@@ -127,14 +121,26 @@ def wire(chat: Chat, services: Services, runs: ActiveRuns, shared: Shared, say: 
     }
     quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
-    def start(conversation: Conversation, run_id: str, text: Any, values: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
+    def start(
+        conversation: Conversation,
+        run_id: str,
+        text: Any,
+        values: tuple[Any, ...],
+        *,
+        from_box: bool = False,
+        otherwise: Conversation | None = None,
+    ) -> Iterator[tuple[Any, ...]]:
         if runs.get(run_id) is not None:
-            yield _notice(say("still_running"), len(outputs))
+            gr.Info(say("still_running"))  # the status line is the run's own
+            yield (gr.skip(),) * len(outputs)
             return
-        options = Options(*values)
-        yield from as_updates(run_turn(services, runs, conversation, text, options, say, language), say)
+        views = run_turn(services, runs, conversation, text, Options(*values), say, language, otherwise)
+        yield from as_updates(views, say, from_box=from_box)
 
     def on_send(text: Any, conversation: Conversation, run_id: str, *values: Any) -> Generator[Any, None, None]:
+        yield from start(conversation, run_id, text, values, from_box=True)
+
+    def on_suggestion(text: Any, conversation: Conversation, run_id: str, *values: Any) -> Generator[Any, None, None]:
         yield from start(conversation, run_id, text, values)
 
     def on_retry(
@@ -143,9 +149,10 @@ def wire(chat: Chat, services: Services, runs: ActiveRuns, shared: Shared, say: 
         try:
             number = turn_at(conversation, event.index, say)
         except BadValue as error:
-            yield _notice(str(error), len(outputs))
+            yield _notice(error.in_words(words), len(outputs))
             return
-        yield from start(conversation[:number], run_id, conversation[number].user, values)
+        kept, text = conversation[:number], conversation[number].user
+        yield from start(kept, run_id, text, values, otherwise=conversation)
 
     def on_edit(
         event: gr.EditData, conversation: Conversation, run_id: str, *values: Any
@@ -154,27 +161,28 @@ def wire(chat: Chat, services: Services, runs: ActiveRuns, shared: Shared, say: 
             number = turn_at(conversation, event.index, say)
             text = unescape(limits.clean_text(event.value, services.settings.max_chars))
         except BadValue as error:
-            yield _notice(str(error), len(outputs))
+            yield _notice(error.in_words(words), len(outputs))
             return
-        yield from start(conversation[:number], run_id, text, values)
+        yield from start(conversation[:number], run_id, text, values, otherwise=conversation)
 
     def on_undo(event: gr.UndoData, conversation: Conversation, run_id: str) -> tuple[Any, ...]:
-        problem = say("still_running") if runs.get(run_id) is not None else ""
+        if runs.get(run_id) is not None:
+            gr.Info(say("still_running"))
+            return (gr.skip(),) * 7
         try:
             number = turn_at(conversation, event.index, say)
         except BadValue as error:
-            problem = str(error)
-        if problem:
-            return gr.skip(), gr.skip(), status_html(problem, True), gr.skip()
-        kept = conversation[:number]
-        return kept, chat_messages(kept, say), status_html(), conversation[number].user
+            return (*(gr.skip(),) * 2, status_html(error.in_words(words), True), *(gr.skip(),) * 4)
+        kept, undone = conversation[:number], conversation[number]
+        return *shown_of(kept, say), undone.user
 
-    def on_clear(run_id: str) -> tuple[Any, ...]:
+    def on_clear(conversation: Conversation, run_id: str) -> tuple[Any, ...]:
         active = runs.get(run_id)
         if active is not None:
             active.discard()  # its generator has the last word, so that nothing of it comes after the clearing
-            return (gr.skip(),) * 4
-        return (), [], status_html(), None
+        if active is not None or not conversation:
+            return (gr.skip(),) * 6
+        return shown_of((), say)
 
     def on_stop(run_id: str) -> None:
         active = runs.get(run_id)
@@ -183,37 +191,52 @@ def wire(chat: Chat, services: Services, runs: ActiveRuns, shared: Shared, say: 
 
     gr.on([chat.send.click, chat.box.submit], on_send, [chat.box, *common], **turn_event)
     for button in chat.suggestions:
-        button.click(on_send, [button, *common], **turn_event)
+        button.click(on_suggestion, [button, *common], **turn_event)
     chat.chatbot.retry(on_retry, common, **turn_event)
     chat.chatbot.edit(on_edit, common, **turn_event)
-    chat.stop.click(on_stop, chat.run_id, None, queue=False, **quick)
-    shown = [chat.conversation, chat.chatbot, chat.status]
-    chat.chatbot.undo(on_undo, [chat.conversation, chat.run_id], [*shown, chat.box], **quick)
-    gr.on([chat.clear.click, chat.chatbot.clear], on_clear, chat.run_id, [*shown, shared.token], **quick)
+    chat.stop.click(on_stop, shared.run_id, None, queue=False, **quick)
+    asked = [chat.conversation, shared.run_id]
+    shown = [chat.conversation, chat.chatbot, chat.status, shared.live, shared.trace_id, shared.token]
+    chat.chatbot.undo(on_undo, asked, [*shown, chat.box], **quick)
+    gr.on([chat.clear.click, chat.chatbot.clear], on_clear, asked, shown, **quick)
     chat_options.wire(chat.options, services)
 
 
-def as_updates(views: Iterator[TurnView], say: Say) -> Iterator[tuple[Any, ...]]:
-    """One tuple of updates per view, in the order of ``wire``'s outputs; every tuple carries every value."""
-    first = True
+def shown_of(conversation: Conversation, say: Say) -> tuple[Any, ...]:
+    """What the page shows of a conversation that became shorter: its last turn, or nothing."""
+    trace_id = next((turn.trace_id for turn in reversed(conversation) if turn.trace_id), None)
+    live = pointer(trace_id) if trace_id else None
+    return conversation, chat_messages(conversation, say), status_html(), live, trace_id, None
+
+
+def as_updates(views: Iterator[TurnView], say: Say, *, from_box: bool = False) -> Iterator[tuple[Any, ...]]:
+    """One tuple of updates per view, in the order of ``wire``'s outputs; every tuple carries every value.
+
+    Args:
+        from_box: the text was taken from the box, which is emptied once the turn has begun.
+    """
+    begun = False
     for view in views:
         running = bool(view.run_id)
-        box: Any = "" if first else gr.skip()
-        if view.restore is not None:
+        box: Any = gr.skip()
+        if from_box and not begun and not view.problem:
+            box = ""
+        elif from_box and begun and view.restore is not None:
             box = view.restore
+        live: Any = view.chunk if view.chunk is not None else gr.skip()
         yield (
             view.conversation,
             chat_messages(view.conversation, say),
-            view.chunk if view.chunk is not None else gr.skip(),
+            None if view.cleared else live,
             status_html(view.problem or view.status, bool(view.problem), over=not running),
             box,
             gr.update(interactive=not running),
             gr.update(interactive=running),
             view.run_id,
-            view.trace_id or gr.skip(),
-            None if first else gr.skip(),
+            None if view.cleared else view.trace_id or gr.skip(),
+            gr.skip() if begun else None,
         )
-        first = False
+        begun = True
 
 
 def _notice(sentence: str, width: int) -> tuple[Any, ...]:

@@ -137,7 +137,7 @@ def run_pair(
                 return
         yield replace(view, status=words("tabs.compare.done"), running=False)
     except UserError as error:
-        yield replace(view, status=str(error), problem=True, running=False)
+        yield replace(view, status=error.in_words(words), problem=True, running=False)
     except Exception:
         log.exception("A comparison failed.")
         yield replace(view, status=words("tabs.fault"), problem=True, running=False)

@@ -262,7 +262,7 @@ def _updates(view: PairView, run_id: str, words: Words) -> tuple[Any, ...]:
     boxes = [value for arm in view.arms for value in (arm.thinking, arm.answer, counts_line(arm, words))]
     return (
         run_id if view.running else "",
-        status_html(view.status, view.problem),
+        status_html(view.status, view.problem, over=not view.running),
         gr.update(interactive=not view.running),
         gr.update(interactive=view.running),
         *boxes,

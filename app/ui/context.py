@@ -35,6 +35,7 @@ class Shared:
         layer: state, the model's number of the selected layer; None for none.
         theme: state, "light" or "dark", as the browser shows the page.
         language: state, "en", "ja" or "zh".
+        run_id: state, id of the visitor's run under way, chat or pasted text; "" for none.
         open_tab: state, the name of the tab below that is open.
         live: the live view (an ``gr.HTML`` with the canvas).
     """
@@ -44,5 +45,6 @@ class Shared:
     layer: gr.State
     theme: gr.State
     language: gr.State
+    run_id: gr.State
     open_tab: gr.State
     live: gr.HTML

@@ -7,7 +7,7 @@ conversation itself is kept on the server, so that nothing the browser sends bac
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,7 +68,7 @@ def turn_at(conversation: Conversation, index: Any, say: Say) -> int:
         index = index[0]
     owners = [number for number, turn in enumerate(conversation) for _ in _turn_messages(turn, say)]
     if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < len(owners):
-        raise BadValue("This message is no longer part of the conversation.")
+        raise BadValue.said("not_in_chat")
     return owners[index]
 
 
@@ -101,26 +101,83 @@ def _text(text: str) -> list[dict[str, str]]:
     return [{"type": "text", "text": escape(text.strip("\n"))}]
 
 
-_FENCE = re.compile(r"^ {0,3}(```+|~~~+).*?(?:^ {0,3}\1[`~]*[ \t]*$|\Z)", re.M | re.S)
-_SPAN = re.compile(r"(?<!`)(`+)(?!`)[^\n]*?(?<!`)\1(?!`)")
+LATEX: list[dict[str, Any]] = [
+    {"left": "$$", "right": "$$", "display": True},
+    {"left": "\\[", "right": "\\]", "display": True},
+    {"left": "\\(", "right": "\\)", "display": False},
+    {"left": "$", "right": "$", "display": False},
+]
+"""What stands around formulas. Gradio takes the formulas out before it looks for Markdown, and so does ``escape``."""
+
+_MATH = [re.compile(re.escape(pair["left"]) + r"[\s\S]+?" + re.escape(pair["right"])) for pair in LATEX]
 _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
-    (re.compile(r"&(?=#|\w)"), "&amp;"),
-    (re.compile(r"<"), "&lt;"),
-    (re.compile(r"!\["), "&#33;&#91;"),
-    (re.compile(r"(?<=\w)\*(?=\w)"), "&#42;"),
+    (re.compile(r"&(?=#|\w)"), "&#038;"),
+    (re.compile(r"<"), "&#060;"),
+    (re.compile(r"!\["), "&#033;&#091;"),
+    (re.compile(r"(?<=\w)\*(?=\w)"), "&#042;"),
 )
-_ENTITIES: Mapping[str, str] = {"&amp;": "&", "&lt;": "<", "&#33;": "!", "&#91;": "[", "&#42;": "*"}
+"""Nobody writes these entities by hand, so ``unescape`` (and ``plain`` in page.js) may turn back every one of them."""
+
+_FENCE_LINE = re.compile(r"(`{3,})([\w+#.-]*)[ \t]*")
+_FENCE_LIKE = re.compile(r"[\s>*+\-\d.)]*(```|~~~)")
+_CODE_SPAN = re.compile(r"`[^`|\\]+`")
 
 
 def escape(text: str) -> str:
-    """``text`` as Markdown in which no HTML and no picture is left and ``2*3*4`` keeps its stars. Code, which Markdown
-    shows as it stands, is not touched."""
-    return _outside_code(text, _escape_plain)
+    """``text`` as Markdown in which no HTML and no picture is left and ``2*3*4`` keeps its stars.
+
+    Code is shown as it stands and is left alone, but only where every reader of Markdown would call it code: fences
+    at the beginning of a line, and single backticks that pair up within their line. A text with anything else that
+    might be code is escaped throughout; then its code shows some entities, and nothing can slip through.
+    """
+    formulas: list[str] = []
+
+    def take_out(found: re.Match[str]) -> str:
+        formulas.append(found[0])
+        return f"\0{len(formulas) - 1}\0"
+
+    text = text.replace("\0", "")
+    for pattern in _MATH:
+        text = pattern.sub(take_out, text)
+    shown, fence, lines = [], "", text.split("\n")
+    spans = all(_pairs_up(line) for line in lines if not _FENCE_LIKE.match(line))
+    fences = all(_FENCE_LINE.fullmatch(line) for line in lines if _FENCE_LIKE.match(line))
+    for line in lines:
+        mark = _FENCE_LINE.fullmatch(line) if fences else None
+        if mark and (not fence or (len(mark[1]) >= len(fence) and not mark[2])):
+            fence = "" if fence else mark[1]
+            drawn = "mermaid" in mark[2].lower()  # Gradio would draw it, with HTML in its labels
+            shown.append(_put_back(mark[1] + "text" if drawn else line, formulas, _as_it_is))
+        elif fence:
+            shown.append(_put_back(line, formulas, _as_it_is))
+        else:
+            shown.append(_escape_line(line, spans, formulas))
+    return "\n".join(shown)
 
 
 def unescape(text: str) -> str:
-    """What ``escape`` was given; an edited message comes back from the browser escaped."""
-    return _outside_code(text, lambda part: re.sub("|".join(_ENTITIES), lambda m: _ENTITIES[m[0]], part))
+    """What ``escape`` was given; an edited message may come back from the browser escaped."""
+    return re.sub(r"&#(038|060|033|091|042);", lambda found: chr(int(found[1])), text)
+
+
+def _pairs_up(line: str) -> bool:
+    return line.count("`") % 2 == 0 and "``" not in line and "\\`" not in line
+
+
+def _escape_line(line: str, spans: bool, formulas: list[str]) -> str:
+    parts, position = [], 0
+    for code in _CODE_SPAN.finditer(line) if spans else ():
+        between = _escape_plain(line[position : code.start()])
+        parts += [_put_back(between, formulas, _escape_plain), _put_back(code[0], formulas, _as_it_is)]
+        position = code.end()
+    return "".join([*parts, _put_back(_escape_plain(line[position:]), formulas, _escape_plain)])
+
+
+def _put_back(text: str, formulas: list[str], change: Callable[[str], str]) -> str:
+    """``text`` with its formulas, which may hold formulas themselves, back in place."""
+    while "\0" in text:
+        text = re.sub("\0(\\d+)\0", lambda found: change(formulas[int(found[1])]), text)
+    return text
 
 
 def _escape_plain(text: str) -> str:
@@ -129,17 +186,5 @@ def _escape_plain(text: str) -> str:
     return text
 
 
-def _outside_code(text: str, change: Callable[[str], str]) -> str:
-    def spans(part: str) -> str:
-        return _between(_SPAN, part, change)
-
-    return _between(_FENCE, text, spans)
-
-
-def _between(pattern: re.Pattern[str], text: str, change: Callable[[str], str]) -> str:
-    """``change`` applied to everything between the matches of ``pattern``."""
-    parts, position = [], 0
-    for match in pattern.finditer(text):
-        parts += [change(text[position : match.start()]), match[0]]
-        position = match.end()
-    return "".join([*parts, change(text[position:])])
+def _as_it_is(text: str) -> str:
+    return text

@@ -144,7 +144,7 @@ def read(path: Any, megabytes: int, say: Say) -> RoutingTrace:
 def provenance_html(trace: RoutingTrace, say: Say) -> str:
     """A table of where the trace comes from. Files are foreign: every value is escaped."""
     counts = {phase: n for phase, n in trace.phase_counts().items() if n}
-    rows = [(say("tokens_by_phase"), ", ".join(f"{n} {phase}" for phase, n in counts.items()))]
+    rows = [(say("tokens_by_phase"), ", ".join(f"{say(f'phase_{phase}')} {n}" for phase, n in counts.items()))]
     for key in SHOWN:
         value = trace.provenance.get(key)
         if value not in (None, "", [], {}):

@@ -22,6 +22,8 @@ from app.ui.live.wire import Chunk, LiveFeed, snapshot
 
 Stream = Callable[[], Generator[TokenEvent, None, None]]
 
+SO_FAR = "-now"
+"""Behind a run's id: the id of what had arrived of it when a visitor last looked."""
 EXAMPLE_PACE = 10.0
 """Tokens a second at which the example plays."""
 QUEUE_GLANCE = 0.5
@@ -212,13 +214,15 @@ def follow(
             if came:
                 feed.finish("error")
                 services.store.put(active.trace("error"), run_id)
+                yield Progress(chunk=feed.chunk())
             raise run.error
         ended = run.ended or ("stopped" if held.dropped else "")
         feed.finish(ended or "stop")
         trace = active.trace(ended)
         reason = str(trace.provenance["finish_reason"])
+        kept = came and not active.discarded
         yield Progress(
-            chunk=feed.chunk(), finish_reason=reason, trace_id=services.store.put(trace, run_id) if came else ""
+            chunk=feed.chunk(), finish_reason=reason, trace_id=services.store.put(trace, run_id) if kept else ""
         )
     finally:
         if run is None:
@@ -226,6 +230,7 @@ def follow(
         else:
             run.stop()
         runs.remove(run_id)
+        services.store.drop(run_id + SO_FAR)
 
 
 def pull(services: Services, runs: ActiveRuns, run_id: Any, language: str | None = None) -> Chunk:

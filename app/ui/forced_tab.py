@@ -13,6 +13,7 @@ from typing import Any
 import gradio as gr
 
 from analysis.errors import BadValue, UserError
+from analysis.words import Words
 from app.server import limits
 from app.ui.chat import status_html
 from app.ui.context import Services, Shared
@@ -24,24 +25,18 @@ log = logging.getLogger("expertscope")
 
 @dataclass(frozen=True)
 class ForcedTab:
-    """Components of the tab.
-
-    Attributes:
-        run_id: state, the id of the run under way; "" for none.
-    """
+    """Components of the tab."""
 
     text: gr.Textbox
     scores: gr.Checkbox
     go: gr.Button
     stop: gr.Button
     status: gr.HTML
-    run_id: gr.State
 
 
 def build(services: Services, say: Say) -> ForcedTab:
     can = services.engine.capabilities.forced_text
     scores = services.engine.capabilities.router_scores
-    run_id = gr.State("")
     gr.HTML(f"<p class='hint'>{say('forced_intro' if can else 'forced_none')}</p>", js_on_load=None)
     text = gr.Textbox(
         label=say("forced_label"),
@@ -58,7 +53,7 @@ def build(services: Services, say: Say) -> ForcedTab:
             value=scores, label=say("record_scores"), interactive=scores, container=False, min_width=220
         )
     status = gr.HTML(status_html(), elem_id="forced-status", js_on_load=None)
-    return ForcedTab(text, record, go, stop, status, run_id)
+    return ForcedTab(text, record, go, stop, status)
 
 
 def route(
@@ -74,7 +69,7 @@ def route(
         raise BadValue("This engine cannot route text without generating.")
     text = limits.clean_text(text, services.settings.max_chars, "text")
     if not text.strip():
-        raise BadValue("The text is empty; paste something to route.")
+        raise BadValue.said("empty_text")
     record = limits.flag(scores, "Record router scores") and engine.capabilities.router_scores
     provenance = engine.provenance(None)
     stream = lambda: engine.score(text, router_scores=record)  # noqa: E731
@@ -84,7 +79,11 @@ def route(
 def wire(tab: ForcedTab, services: Services, runs: ActiveRuns, shared: Shared, say: Say, language: str) -> None:
     """Every listener of the tab."""
 
-    def on_go(text: Any, scores: Any) -> Generator[tuple[Any, ...], None, None]:
+    def on_go(text: Any, scores: Any, running_id: str) -> Generator[tuple[Any, ...], None, None]:
+        if runs.get(running_id) is not None:
+            gr.Info(say("still_running"))
+            yield (gr.skip(),) * 7
+            return
         run_id, tokens, chunk = new_run_id(), 0, None
         try:
             for progress in route(services, runs, text, scores, run_id, language):
@@ -100,7 +99,7 @@ def wire(tab: ForcedTab, services: Services, runs: ActiveRuns, shared: Shared, s
                     line = say("forced_stopped" if ended else "forced_done", n=tokens)
                 yield _update(run_id if running else "", line, chunk=chunk, trace_id=progress.trace_id)
         except UserError as error:
-            yield _update("", str(error), problem=True, chunk=chunk)
+            yield _update("", error.in_words(Words(language)), problem=True, chunk=chunk)
         except Exception:
             log.exception("Routing a text failed.")
             yield _update("", say("fault"), problem=True, chunk=chunk)
@@ -112,20 +111,20 @@ def wire(tab: ForcedTab, services: Services, runs: ActiveRuns, shared: Shared, s
 
     tab.go.click(
         on_go,
-        [tab.text, tab.scores],
-        [tab.run_id, tab.status, tab.go, tab.stop, shared.live, shared.trace_id, shared.token],
+        [tab.text, tab.scores, shared.run_id],
+        [shared.run_id, tab.status, tab.go, tab.stop, shared.live, shared.trace_id, shared.token],
         show_progress="hidden",
         concurrency_limit=services.settings.max_waiting + 8,
         concurrency_id="turns",
         api_visibility="private",
     )
-    tab.stop.click(on_stop, tab.run_id, None, queue=False, show_progress="hidden", api_visibility="private")
+    tab.stop.click(on_stop, shared.run_id, None, queue=False, show_progress="hidden", api_visibility="private")
 
 
 def _update(run_id: str, line: str, *, problem: bool = False, chunk: Any = None, trace_id: str = "") -> tuple[Any, ...]:
     return (
         run_id,
-        status_html(line, problem),
+        status_html(line, problem, over=not run_id),
         gr.update(interactive=not run_id),
         gr.update(interactive=bool(run_id)),
         gr.skip() if chunk is None else chunk,

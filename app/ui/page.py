@@ -7,6 +7,7 @@ share; each part knows itself.
 from __future__ import annotations
 
 import functools
+import json
 from types import ModuleType
 from typing import Any
 
@@ -19,7 +20,7 @@ from app.engine.models import offered_models
 from app.ui import api, chat, compare_tab, files_tab, forced_tab, gates_tab, load_tab, token_tab
 from app.ui.context import EXAMPLE, Services, Shared
 from app.ui.conversation import Conversation, Say
-from app.ui.following import ActiveRuns, pull
+from app.ui.following import SO_FAR, ActiveRuns, pull
 from app.ui.header import PATHS, header_html
 from app.ui.live.view import build_live, selection
 from app.ui.live.wire import pointer
@@ -75,6 +76,7 @@ def _build_language(blocks: gr.Blocks, services: Services, runs: ActiveRuns, lan
         layer=gr.State(None),
         theme=gr.State("light"),
         language=gr.State(language),
+        run_id=gr.State(""),
         open_tab=gr.State("token"),
         live=live,
     )
@@ -95,15 +97,17 @@ def _build_language(blocks: gr.Blocks, services: Services, runs: ActiveRuns, lan
     files_tab.wire(files, services, shared, say)
     for module, part in built:
         module.wire(part, services, shared)
-    _wire_theme(blocks, theme_button, shared)
-    _wire_selection(services, runs, shared, talk.run_id, forced.run_id)
+    names = {"theme": "theme", "turn-previous": "previous_turn", "turn-next": "next_turn"}
+    _wire_theme(blocks, theme_button, shared, {element: say(key) for element, key in names.items()})
+    _wire_selection(services, runs, shared)
     _wire_turns(talk.conversation, shared, earlier, which, later, say)
 
 
-def _wire_theme(blocks: gr.Blocks, button: gr.Button, shared: Shared) -> None:
-    """The browser tells how it shows the page: once it stands, and whenever the button is pressed."""
+def _wire_theme(blocks: gr.Blocks, button: gr.Button, shared: Shared, names: dict[str, str]) -> None:
+    """The browser tells how it shows the page: once it stands, when it is also told the names of buttons that show
+    only a sign, and whenever the button is pressed."""
     seen = gr.Textbox(visible=False)
-    blocks.load(checked_theme, seen, shared.theme, js="() => [window.expertscope.start()]", **QUIET)
+    blocks.load(checked_theme, seen, shared.theme, js=f"() => [window.expertscope.start({json.dumps(names)})]", **QUIET)
     button.click(checked_theme, seen, shared.theme, js="() => [window.expertscope.toggle()]", **QUIET)
 
 
@@ -112,31 +116,26 @@ def checked_theme(theme: Any) -> str:
     return "dark" if theme == "dark" else "light"
 
 
-def _wire_selection(
-    services: Services, runs: ActiveRuns, shared: Shared, chat_run: gr.State, forced_run: gr.State
-) -> None:
+def _wire_selection(services: Services, runs: ActiveRuns, shared: Shared) -> None:
     """A token selected in the live view is selected everywhere. While a run streams, what has arrived of it is kept
     under an id of its own, so that the tabs have something to show."""
 
-    def on_token(event: gr.EventData, trace_id: str | None, *run_ids: str) -> tuple[Any, ...]:
+    def on_token(event: gr.EventData) -> tuple[Any, ...]:
         chosen = selection(event)
         if chosen is None:
             return (gr.skip(),) * 3
-        active = next((run for run in map(runs.get, run_ids) if run is not None), None)
+        run_id, index, layer = chosen
+        active = runs.get(run_id)
         try:
-            trace = active.trace() if active is not None else services.store.get(trace_id or EXAMPLE)
+            trace = active.trace() if active is not None else services.store.get(run_id)
         except UserError:
             return (gr.skip(),) * 3
-        index, layer = chosen
         if index >= trace.num_tokens:
             return (gr.skip(),) * 3
-        known = layer is not None and layer in trace.spec.layer_numbers
-        shown: Any = services.store.put(trace) if active is not None else trace_id or EXAMPLE
-        return shown, index, layer if known else gr.skip()
+        shown = run_id if active is None else services.store.put(trace, run_id + SO_FAR)
+        return shown, index, layer if layer in trace.spec.layer_numbers else gr.skip()
 
-    shared.live.token(  # type: ignore[attr-defined]
-        on_token, [shared.trace_id, chat_run, forced_run], [shared.trace_id, shared.token, shared.layer], **QUIET
-    )
+    shared.live.token(on_token, None, [shared.trace_id, shared.token, shared.layer], **QUIET)  # type: ignore[attr-defined]
 
 
 def _wire_turns(
@@ -171,6 +170,8 @@ def turn_position(trace_id: str | None, turns: Conversation, say: Say) -> tuple[
     if trace_id in kept:
         n = kept.index(trace_id) + 1
         return n, len(kept), say("turn_of", n=n, all=len(kept))
+    if trace_id and trace_id.endswith(SO_FAR):
+        return 0, len(kept), say("turn_running")
     return 0, len(kept), say("turn_example" if trace_id == EXAMPLE else "turn_file" if trace_id else "turn_none")
 
 

@@ -119,7 +119,7 @@ def guarded(
             except Nothing as nothing:
                 line = status_html(str(nothing))
             except UserError as error:
-                line = status_html(str(error), problem=True)
+                line = status_html(error.in_words(words), problem=True)
             except Exception:
                 log.exception("The tab %s could not be drawn.", name)
                 line = status_html(words("tabs.fault"), problem=True)

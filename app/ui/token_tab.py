@@ -22,6 +22,8 @@ from analysis.words import Words
 from app.ui import tabs_common as common
 from app.ui.chat import status_html
 from app.ui.context import Services, Shared
+from app.ui.following import SO_FAR
+from app.ui.live.wire import pointer
 
 NAME = "token"
 AROUND = 24
@@ -218,12 +220,17 @@ def wire(tab: TokenTab, services: Services, shared: Shared) -> None:
             table if view.table else gr.skip(),
         )
 
-    def step(by: int, trace_id: Any, token: Any, language: Any) -> Any:
+    def step(by: int, trace_id: Any, token: Any, layer: Any, language: Any) -> Any:
         try:
             words = Words(language)
-            return step_token(common.trace_to_show(services.store, trace_id, words), token, by, words)
+            stepped = step_token(common.trace_to_show(services.store, trace_id, words), token, by, words)
         except (BadValue, common.Nothing):
-            return None
+            return None, gr.skip()
+        return stepped, pointer(trace_id.removesuffix(SO_FAR), stepped, layer)
+
+    def choose_layer(layer: Any, trace_id: Any, token: Any) -> Any:
+        known = isinstance(trace_id, str) and isinstance(token, int)
+        return layer, pointer(trace_id.removesuffix(SO_FAR), token, layer) if known else gr.skip()
 
     inputs = [shared.open_tab, shared.language, shared.trace_id, shared.token, shared.layer, shared.theme]
     changes = [s.change for s in (shared.trace_id, shared.open_tab, shared.token, shared.layer, shared.theme)]
@@ -231,6 +238,9 @@ def wire(tab: TokenTab, services: Services, shared: Shared) -> None:
     quiet = {"show_progress": "hidden", "api_visibility": "private"}
     for button, by in ((tab.previous, -1), (tab.next, 1)):
         button.click(
-            functools.partial(step, by), [shared.trace_id, shared.token, shared.language], shared.token, **quiet
+            functools.partial(step, by),
+            [shared.trace_id, shared.token, shared.layer, shared.language],
+            [shared.token, shared.live],
+            **quiet,
         )
-    tab.layer.input(lambda layer: layer, tab.layer, shared.layer, **quiet)
+    tab.layer.input(choose_layer, [tab.layer, shared.trace_id, shared.token], [shared.layer, shared.live], **quiet)

@@ -13,6 +13,7 @@ from typing import Any
 
 from analysis.errors import UserError
 from analysis.trace import Origin, Phase
+from analysis.words import Words
 from app.engine.base import ChatRequest, Message, SamplingParams, TokenEvent
 from app.engine.thinking import effective_mode, recommended_sampling
 from app.server import limits
@@ -53,6 +54,7 @@ class TurnView:
         status, problem: a line below the chat; ``problem`` where something went wrong, else "".
         restore: text to put back into the box, or None to leave the box alone.
         trace_id: set once, at the end, where there is a trace.
+        cleared: nothing of the conversation is to be seen any more.
     """
 
     conversation: Conversation
@@ -62,6 +64,7 @@ class TurnView:
     problem: str = ""
     restore: str | None = None
     trace_id: str = ""
+    cleared: bool = False
 
 
 def model_type(services: Services) -> str:
@@ -107,11 +110,14 @@ def run_turn(
     options: Options,
     say: Say,
     language: str = "en",
+    otherwise: Conversation | None = None,
 ) -> Generator[TurnView, None, None]:
     """Send ``text`` after ``conversation`` and yield what to show until the turn is over. Never raises, but for the
-    ``GeneratorExit`` of a visitor who left. A run that is discarded ends with an empty conversation."""
+    ``GeneratorExit`` of a visitor who left. A run that is discarded ends with an empty conversation; one that fails
+    before anything came, with ``otherwise`` (None: ``conversation``), so that a repeated turn is not lost."""
     before = conversation
-    restore = text if isinstance(text, str) and len(text) <= services.settings.max_chars else ""
+    fallback = before if otherwise is None else otherwise
+    restore = text if isinstance(text, str) and len(text) <= services.settings.max_chars else None
     turn: Turn | None = None
     view = TurnView(conversation)
     try:
@@ -137,13 +143,13 @@ def run_turn(
                 trace_id=turn.trace_id,
             )
             if active is not None and active.discarded and turn.done:
-                view = TurnView(())
+                view = TurnView((), cleared=True)
             yield view
     except UserError as error:
-        yield _failed(before, turn, view, str(error), restore)
+        yield _failed(before, fallback, turn, view, error.in_words(Words(language)), restore)
     except Exception:
         log.exception("A turn failed.")
-        yield _failed(before, turn, view, say("fault"), restore)
+        yield _failed(before, fallback, turn, view, say("fault"), restore)
 
 
 def status_line(turn: Turn, say: Say) -> str:
@@ -162,10 +168,17 @@ def status_line(turn: Turn, say: Say) -> str:
     return say("counts", **counts)
 
 
-def _failed(before: Conversation, turn: Turn | None, view: TurnView, sentence: str, restore: str) -> TurnView:
+def _failed(
+    before: Conversation,
+    fallback: Conversation,
+    turn: Turn | None,
+    view: TurnView,
+    sentence: str,
+    restore: str | None,
+) -> TurnView:
     """The end of a turn that broke: what had come is kept and shown; without any, the text goes back into the box."""
     if turn is None or not (turn.thinking or turn.answer):
-        return TurnView(before, chunk=view.chunk, problem=sentence, restore=restore)
+        return TurnView(fallback, chunk=view.chunk, problem=sentence, restore=restore)
     chunk = view.chunk
     run = str(chunk["run"]) if chunk else ""
     done = replace(turn, done=True, finish_reason="error", trace_id=run)

@@ -159,7 +159,7 @@ def test_a_number_typed_into_a_text_box(value: Any, meant: Any) -> None:
     [
         ({"mode": "dreaming"}, "Unknown mode 'dreaming'"),
         ({"mode": ["thinking"]}, "Unknown mode a list"),
-        ({"seed": -1}, "Seed must be from 0"),
+        ({"seed": -1}, "Seed must be a number from 0"),
         ({"seed": 1.5}, "whole number"),
         ({"thinking_budget": "12"}, "Thinking budget must be a number"),
         ({"router_scores": "yes"}, "true or false"),

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import gradio as gr
 import numpy as np
 import pytest
 
@@ -14,7 +15,7 @@ from analysis.words import Words
 from app.engine.base import Capabilities, Message, SamplingParams
 from app.server.serve import make_services
 from app.settings import Settings
-from app.ui.chat import as_updates, status_html
+from app.ui.chat import as_updates, shown_of, status_html
 from app.ui.chat_options import follow_mode
 from app.ui.context import Services
 from app.ui.conversation import Turn
@@ -77,7 +78,7 @@ def test_later_turns_carry_answers_but_no_thinking() -> None:
         (None, {}, "must be text"),
         ("hello", {"temperature": float("nan")}, "Temperature"),
         ("hello", {"mode": "other"}, "Unknown mode"),
-        ("hello", {"max_tokens": 0}, "Max tokens"),
+        ("hello", {"max_tokens": 0}, "Token limit"),
         ("hello", {"system": 7}, "system prompt must be text"),
     ],
 )
@@ -86,7 +87,7 @@ def test_a_mistake_is_one_sentence_and_the_text_returns_to_the_box(text: Any, op
     before = (Turn("a", "", "b", done=True, finish_reason="stop"),)
     (view,) = turn(services_of(engine), text, before, **options)
     assert sentence in view.problem and view.conversation == before and not engine.requests
-    assert view.restore == (text if isinstance(text, str) and len(text) <= 20_000 else "")
+    assert view.restore == (text if isinstance(text, str) and len(text) <= 20_000 else None)
 
 
 def test_a_full_queue_is_said() -> None:
@@ -268,12 +269,52 @@ def test_every_update_has_every_value_and_the_box_is_emptied_once() -> None:
         yield TurnView((Turn("q", "hm", "", 1),), run_id="r", status="thinking")
         yield TurnView((Turn("q", "hm", "a", 1, 1, done=True),), status="done", trace_id="t")
 
-    first, second, last = as_updates(views(), say)
+    first, second, last = as_updates(views(), say, from_box=True)
     assert len(first) == len(second) == len(last) == 10
     assert first[4] == "" and second[4] != "" and last[4] != ""
     assert (first[5]["interactive"], first[6]["interactive"]) == (False, True)
     assert (last[5]["interactive"], last[6]["interactive"]) == (True, False)
     assert (second[7], last[7], last[8]) == ("r", "", "t")
+
+
+def failing(*, after: int) -> Iterator[TurnView]:
+    for _ in range(after):
+        yield TurnView((Turn("q"),), run_id="r", status="Waiting: 1 before you")
+    yield TurnView((), problem="The queue is full.", restore="q")
+
+
+def test_a_draft_in_the_box_is_touched_only_by_what_was_sent_from_it() -> None:
+    box = 4
+    assert [u[box] for u in as_updates(failing(after=1), say, from_box=True)] == ["", "q"]
+    (refused,) = as_updates(failing(after=0), say, from_box=True)
+    assert refused[box] == gr.skip()  # what was typed still stands there
+    assert all(u[box] == gr.skip() for u in as_updates(failing(after=1), say))
+
+
+def test_a_repeated_turn_that_is_refused_leaves_the_conversation_as_it_was() -> None:
+    whole = tuple(Turn(q, "", "a", done=True, finish_reason="stop") for q in "abc")
+    services = services_of(FakeEngine())
+    options = Options(seed="abc")
+    (view,) = run_turn(services, ActiveRuns(), whole[:1], "b", options, say, otherwise=whole)
+    assert "Seed" in view.problem and view.conversation == whole
+
+
+def test_mistakes_are_said_in_the_language_of_the_page() -> None:
+    services = services_of(FakeEngine())
+    for language, sentence in (("ja", "メッセージが空です"), ("zh", "消息为空")):
+        (view,) = run_turn(services, ActiveRuns(), (), " ", Options(), say, language)
+        assert sentence in view.problem
+    (view,) = run_turn(services, ActiveRuns(), (), "x", Options(temperature=9), say, "ja")
+    assert view.problem.startswith("温度")
+
+
+def test_a_cleared_chat_shows_nothing_of_what_was() -> None:
+    (update,) = as_updates(iter([TurnView((), cleared=True)]), say)
+    assert update[0] == () and update[1] == [] and update[2] is None and update[8] is None
+    turns = (Turn("a", "", "b", done=True, trace_id="first"), Turn("c", "", "d", done=True, trace_id="second"))
+    assert shown_of((), say)[3:] == (None, None, None)
+    kept, _, _, live, trace_id, token = shown_of(turns[:1], say)
+    assert kept == turns[:1] and live["run"] == trace_id == "first" and token is None
 
 
 def test_the_status_line_escapes_what_it_repeats() -> None:

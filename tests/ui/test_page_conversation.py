@@ -67,22 +67,47 @@ def test_an_invented_message_is_refused(index: object) -> None:
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
-        ("<img src=x onerror=alert(1)>", "&lt;img src=x onerror=alert(1)>"),
-        ("![a](http://x.test/p.png)", "&#33;&#91;a](http://x.test/p.png)"),
-        ("2*3*4 = 24", "2&#42;3&#42;4 = 24"),
-        ("&lt;b>", "&amp;lt;b>"),
-        ("AT&T & co", "AT&amp;T & co"),
+        ("<img src=x onerror=alert(1)>", "&#060;img src=x onerror=alert(1)>"),
+        ("![a](http://x.test/p.png)", "&#033;&#091;a](http://x.test/p.png)"),
+        ("2*3*4 = 24", "2&#042;3&#042;4 = 24"),
+        ("&lt;b>", "&#038;lt;b>"),
+        ("AT&T & co", "AT&#038;T & co"),
         ("a **bold** word", "a **bold** word"),
-        ("$x_1 < 3$", "$x_1 &lt; 3$"),
-        ("`a<b>` and <b>", "`a<b>` and &lt;b>"),
-        ("```html\n<b>\n```\n<i>", "```html\n<b>\n```\n&lt;i>"),
+        ("$x_1 < 3$", "$x_1 &#060; 3$"),
+        ("`a<b>` and <b>", "`a<b>` and &#060;b>"),
+        ("```html\n<b>\n```\n<i>", "```html\n<b>\n```\n&#060;i>"),
+        ("````\n```\n<b>\n````\n<i>", "````\n```\n<b>\n````\n&#060;i>"),
+        ("$a`b$ < `c<d>`", "$a`b$ &#060; `c<d>`"),
     ],
 )
 def test_html_and_pictures_are_escaped_and_markdown_is_not(text: str, shown: str) -> None:
     assert escape(text) == shown
 
 
-@given(st.text(alphabet="<>&;!#*[]()`~ \nabl42tm", max_size=80))
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\\`<h1>\\` end",
+        "``` a`b\n<h1>\n```",
+        "  ```\nx\n```\n<h1>\n```",
+        "- a\n  ```\n  x\n<h1>\n```",
+        "~~~\nx\n```\n~~~\n<h1>\n```",
+        "`a\n`<h1>`",
+        "| `<h1> | x` |",
+        "$`$<h1>`",
+        "$$\n```\n$$\n<h1>\n```",
+        "``<h1>`",
+    ],
+)
+def test_what_only_looks_like_code_is_escaped(text: str) -> None:
+    assert "<h1>" not in escape(text) and unescape(escape(text)) == text
+
+
+def test_a_diagram_is_shown_as_text() -> None:
+    assert escape("```Mermaid\nA-->B\n```") == "```text\nA-->B\n```"
+
+
+@given(st.text(alphabet="<>&;!#*[]()`~$\\ \nabl42tm", max_size=80))
 def test_an_edited_message_comes_back_as_it_was(text: str) -> None:
     assert unescape(escape(text)) == text
 

@@ -13,6 +13,8 @@ import pytest
 from analysis.errors import BadValue
 from analysis.words import Words
 from app.ui import token_tab
+from app.ui.following import SO_FAR
+from app.ui.live.wire import pointer
 from tests.make_traces import make_trace
 from tests.ui.tab_page import TabPage, is_shown, is_skipped
 
@@ -106,9 +108,20 @@ def test_stepping_stays_within_the_trace():
     assert token_tab.step_token(TRACE, 0, -1, WORDS) == 0
     page = TabPage(token_tab)
     trace_id = page.services.store.put(TRACE)
-    assert page.call(page.tab.next, "click", trace_id=trace_id, token=7) == {page.shared.token: 8}
-    assert page.call(page.tab.previous, "click", trace_id=trace_id, token=7) == {page.shared.token: 6}
-    assert page.call(page.tab.next, "click", trace_id="gone", token=7) == {page.shared.token: None}
+    forward = page.call(page.tab.next, "click", trace_id=trace_id, token=7, layer=3)
+    assert forward == {page.shared.token: 8, page.shared.live: pointer(trace_id, 8, 3)}  # the live view goes along
+    back = page.call(page.tab.previous, "click", trace_id=trace_id + SO_FAR, token=7)
+    assert back[page.shared.token] is None  # that run is over
+    assert page.call(page.tab.previous, "click", trace_id=trace_id, token=7)[page.shared.token] == 6
+    gone = page.call(page.tab.next, "click", trace_id="gone", token=7)
+    assert gone == {page.shared.token: None, page.shared.live: gr.skip()}
+
+
+def test_a_layer_chosen_here_is_shown_in_the_live_view():
+    page = TabPage(token_tab)
+    chosen = page.call(page.tab.layer, "input", trace_id="run", token=7)
+    assert chosen[page.shared.live]["select"]["index"] == 7
+    assert is_skipped(page.call(page.tab.layer, "input", trace_id=None, token=7)[page.shared.live])
 
 
 def test_the_tab_follows_token_and_layer_only_while_it_is_open():

@@ -46,8 +46,8 @@ def build_live(
         words: language → the view's words; None for those of the locale section "live".
         lang: language until a run's header or ``data-lang`` on the page's root element says otherwise.
 
-    ``live.token(handler)`` hears of a token that was selected: ``event.index`` and ``event.layer`` (the model's number
-    of the highlighted layer, or None) of its ``gr.EventData``; check them with ``selection``.
+    ``live.token(handler)`` hears of a token that was selected: ``event.run``, ``event.index`` and ``event.layer`` (the
+    model's number of the highlighted layer, or None) of its ``gr.EventData``; check them with ``selection``.
     """
     gr.set_static_paths([WEB])
     words = live_words() if words is None else words
@@ -95,14 +95,16 @@ def checked_pull(pull: Callable[[str], dict[str, Any] | None], run: Any) -> dict
         return None
 
 
-def selection(event: gr.EventData) -> tuple[int, int | None] | None:
-    """The token and the layer number (or None) of a ``token`` event; None if it is not one. It comes from outside:
-    the index may lie beyond the trace, the layer may have no router."""
+def selection(event: gr.EventData) -> tuple[str, int, int | None] | None:
+    """The run's id, the token and the layer number (or None) of a ``token`` event; None if it is not one. It comes
+    from outside: there may be no such run, the index may lie beyond it, the layer may have no router."""
     data = event._data if isinstance(event._data, dict) else {}
-    index, layer = data.get("index"), data.get("layer")
+    run, index, layer = data.get("run"), data.get("index"), data.get("layer")
+    if not isinstance(run, str) or not RUN_ID.fullmatch(run):
+        return None
     if not _is_index(index) or not (layer is None or _is_index(layer)):
         return None
-    return index, layer
+    return run, index, layer
 
 
 def _is_index(value: Any) -> TypeGuard[int]:

@@ -26,12 +26,14 @@ from __future__ import annotations
 
 import base64
 import codecs
+import math
 import threading
 import time
 from typing import Any
 
 import numpy as np
 
+from analysis.metrics import even_gate
 from analysis.trace import RouterSpec, RoutingRows, RoutingTrace, display_texts
 from app.engine.base import TokenEvent
 
@@ -162,9 +164,15 @@ def snapshot(
     )
 
 
-def pointer(run: str) -> Chunk:
-    """A value that makes the view pull ``run``: better than ``snapshot`` as a value for a long trace."""
-    return {"run": run, "seq": -1, "pull": True}
+def pointer(run: str, token: int | None = None, layer: int | None = None) -> Chunk:
+    """A value that makes the view pull ``run``: better than ``snapshot`` as a value for a long trace.
+
+    Args:
+        token: the token to rest on, where the view has it already; None leaves the view as it is.
+        layer: the model's number of the layer to highlight with it.
+    """
+    chosen = {} if token is None else {"select": {"index": token, "layer": layer}}
+    return {"run": run, "seq": -1, "pull": True, **chosen}
 
 
 def header(
@@ -176,7 +184,8 @@ def header(
     autoplay: float | None = None,
 ) -> dict[str, Any]:
     """What a view must know before it can draw: layer numbers, experts and top-k per layer, the id's dtype and the
-    id that means "no expert", what a weight byte of 255 stands for, the model's title, and the language."""
+    id that means "no expert", what a weight byte of 255 stands for, the weight without preference, the model's title,
+    and the language."""
     return {
         "layers": [int(layer.layer) for layer in spec.layers],
         "experts": [int(layer.num_experts) for layer in spec.layers],
@@ -186,10 +195,18 @@ def header(
         "no_expert": spec.no_expert,
         "gate_weights": bool(gate_weights),
         "weight_max": weight_max(spec),
+        "even_weight": even_weight(spec),
         "title": title,
         "lang": lang,
         "autoplay": autoplay,
     }
+
+
+def even_weight(spec: RouterSpec) -> float | None:
+    """The gate weight without any preference (``metrics.even_gate``); None where there is none, or layers differ."""
+    levels = {even_gate(layer) for layer in spec.layers}
+    level = levels.pop() if len(levels) == 1 else math.nan
+    return level if math.isfinite(level) else None
 
 
 def weight_max(spec: RouterSpec) -> float:

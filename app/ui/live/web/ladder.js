@@ -24,6 +24,22 @@ export class Ladder {
       const chip = event.target.closest("[data-e]");
       if (chip) onPick(Number(chip.dataset.l), Number(chip.dataset.e));
     });
+    this.box.addEventListener("keydown", (event) => this._key(event));
+  }
+
+  /** Enter goes from the list to its experts, the arrows from one to the next, Enter chooses, Escape leaves. */
+  _key(event) {
+    const chips = [...this.box.querySelectorAll(".xs-chip:not([hidden])")].filter((chip) => chip.offsetParent);
+    const at = chips.indexOf(document.activeElement);
+    const by = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: this.columns, ArrowUp: -this.columns }[event.key];
+    let next = null;
+    if (at < 0 && event.key === "Enter") next = chips[0];
+    else if (at >= 0 && by) next = chips[Math.max(0, Math.min(chips.length - 1, at + by))];
+    else if (at >= 0 && event.key === "Escape") next = this.box;
+    if (!next) return;
+    next.focus();
+    event.preventDefault();
+    event.stopPropagation();
   }
 
   /** @param scene {store, token, cell, words} */

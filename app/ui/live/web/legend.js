@@ -23,12 +23,12 @@ export class Legend {
     );
     this.scales.hidden = !store || !store.layers;
     if (this.scales.hidden) return;
-    const { k, weight_max: max, experts } = store.header;
+    const { k, weight_max: max, even_weight: even, experts } = store.header;
     const top = gateTop(k, max);
     setText(this.gate.name, words(store.hasWeights ? "legend_gate" : "legend_used"));
     this.gate.marks([
       [0, "0"],
-      [max / k / top, words("legend_equal", { share: decimals(max / k), k })],
+      ...(even === null || even > top ? [] : [[even / top, words("legend_equal", { share: decimals(even), k: Math.round(max / even) })]]),
       [1, top < max ? `≥ ${decimals(top)}` : decimals(top)],
     ]);
     this.gate.bar.hidden = this.gate.ticks.hidden = !store.hasWeights;

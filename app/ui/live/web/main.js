@@ -59,6 +59,7 @@ class Link {
       return;
     }
     const { store } = this.open(chunk.run);
+    if (chunk.select) this.view.follow(chunk.select);
     if (chunk.pull) {
       if (!store.done) this.pull(store);
     } else this.merge(store, chunk);

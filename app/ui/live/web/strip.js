@@ -11,7 +11,7 @@ const SPARE = 3; // lines kept above and below those in sight
 export class Strip {
   /** @param onSelect (index) => void, by click */
   constructor(onSelect) {
-    this.box = element("div", { class: "xs-strip", role: "listbox", "aria-orientation": "horizontal" });
+    this.box = element("div", { class: "xs-strip", role: "listbox", tabindex: "-1", "aria-orientation": "horizontal" });
     this.sheet = element("div", { class: "xs-sheet", role: "presentation" });
     this.box.append(this.sheet);
     this.shown = []; // texts as shown
@@ -73,6 +73,7 @@ export class Strip {
   }
 
   _redraw(from) {
+    const held = this.box.contains(document.activeElement); // a line that is laid out anew must not lose the focus
     this.sheet.style.height = `${this.breaker.starts.length * LINE}px`;
     for (const [number, line] of this.lines) {
       if (number >= from) {
@@ -81,6 +82,7 @@ export class Strip {
       }
     }
     this._render();
+    if (held && !this.box.contains(document.activeElement)) (this.find(this.selected) || this.box).focus({ preventScroll: true });
   }
 
   _render() {

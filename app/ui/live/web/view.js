@@ -93,6 +93,7 @@ export class LiveView {
 
   speak(language) {
     this.words = speaker(this.options.words, language);
+    this.root.setAttribute("aria-label", this.words("region"));
     this.controls.speak(this.words);
     this.invalidate("all");
   }
@@ -144,6 +145,18 @@ export class LiveView {
     if (tell) this._tell();
   }
 
+  /** The page around chose a token and a layer's number (or null): go along, and do not tell it. */
+  follow({ index, layer }) {
+    if (!this.store.tokens) return;
+    const position = this.store.header.layers.indexOf(layer);
+    if (position >= 0 && (!this.cell || this.cell.position !== position)) {
+      this.cell = { position, expert: null };
+      this.strip.setMark(null);
+    }
+    this.choose(index, false, false);
+    this.invalidate("cell");
+  }
+
   /** A person chose a cell, a layer ({position, expert: null}), or nothing (null). The same again clears it. */
   pick(cell) {
     const old = this.cell;
@@ -160,7 +173,7 @@ export class LiveView {
     clearTimeout(this._telling);
     this._telling = setTimeout(() => {
       const layer = this.cell ? this.store.header.layers[this.cell.position] : null;
-      if (this.player.token >= 0 && !this.destroyed) this.options.select({ index: this.player.token, layer });
+      if (this.player.token >= 0 && !this.destroyed) this.options.select({ run: this.store.run, index: this.player.token, layer });
     }, 100);
   }
 
