@@ -48,6 +48,113 @@ def test_hostile_text_stays_text(serve: Serve, open_page: Open) -> None:
     visit.shot("hostile")
 
 
+OVERLAY = '<h1 style="position:fixed;inset:0">gotcha</h1><form action=http://evil.test><button>x</button></form>'
+
+
+@pytest.mark.parametrize(
+    "trick",
+    [
+        f"\\`{OVERLAY}\\` end",
+        f"``` a`b\n{OVERLAY}\n```",
+        f"- a\n  ```\n  x\n{OVERLAY}",
+        f"$$\n```\n$$\n{OVERLAY}\n```",
+        f"| a | b |\n|---|---|\n| `{OVERLAY} | x` |",
+        f'```mermaid\ngraph TD; A["{OVERLAY}"]-->B\n```',
+    ],
+)
+def test_what_only_looks_like_code_becomes_no_element(serve: Serve, open_page: Open, trick: str) -> None:
+    engine = FakeEngine()
+    engine.enqueue("hm", trick)
+    visit = open_page(serve(engine).url)
+    visit.send("hello")
+    visit.wait_done()
+    expect(visit.answers.last).to_contain_text("gotcha")
+    assert visit.answers.last.locator("h1, form, svg.mermaid, .mermaid svg").count() == 0
+
+
+def test_a_message_is_edited_as_it_was_written(serve: Serve, open_page: Open) -> None:
+    text = "is 2*3*4 < 5 & a&b? [x](y) `a<b>`"
+    engine = FakeEngine()
+    visit = open_page(serve(engine).url)
+    visit.send(text)
+    visit.wait_done()
+    visit.page.locator("#chat").get_by_role("button", name="Edit").first.click()
+    expect(visit.page.locator("#chat textarea")).to_have_value(text)
+    visit.page.locator("#chat").get_by_role("button", name="Submit").click()
+    assert wait_until(lambda: len(engine.requests) == 2)
+    assert [m.content for r in engine.requests for m in r.messages] == [text, text]
+
+
+def test_a_refused_retry_loses_no_turn(serve: Serve, open_page: Open) -> None:
+    visit = open_page(serve(FakeEngine()).url)
+    for turn in (1, 2):
+        visit.send(f"number {turn}")
+        visit.wait_done(turn)
+    visit.page.get_by_role("button", name="Settings").click()
+    visit.page.locator("#seed input, #seed textarea").fill("abc")
+    visit.box.fill("a draft")
+    visit.page.locator("#chat").get_by_role("button", name="Retry").last.click()
+    expect(visit.page.locator("#status")).to_contain_text("Seed must be", timeout=10_000)
+    expect(visit.page.locator('#chat [data-testid="user"]')).to_have_count(2)
+    expect(visit.box).to_have_value("a draft")
+
+
+def test_a_cleared_chat_is_cleared_everywhere(serve: Serve, open_page: Open) -> None:
+    engine = FakeEngine()
+    visit = open_page(serve(engine).url)
+    page = visit.page
+    visit.send("for my eyes only")
+    visit.wait_done()
+    visit.wait_live("live.rows > 5")
+    visit.token(3).click()
+    expect(page.locator("#token-about")).to_contain_text("Token 3 of", timeout=10_000)
+    page.locator("#clear").click()
+    expect(page.locator("#live-view .xs-live")).to_have_attribute("data-state", "empty", timeout=10_000)
+    expect(page.locator("#turn-label")).to_have_text("No recording yet")
+    expect(page.locator("#token-message")).to_contain_text("Send a message")
+    expect(page.get_by_text("my eyes only")).to_have_count(0)
+
+
+def test_undo_shows_the_turn_before(serve: Serve, open_page: Open) -> None:
+    visit = open_page(serve(FakeEngine()).url)
+    for turn, text in ((1, "first words"), (2, "second and longer words")):
+        visit.send(text)
+        visit.wait_done(turn)
+    rows = visit.live()["rows"]
+    visit.page.locator("#chat").get_by_role("button", name="Undo").last.click()
+    expect(visit.page.locator("#turn-label")).to_have_text("Turn 1 of 1", timeout=10_000)
+    visit.wait_live(f"live.rows > 5 && live.rows < {rows}")
+
+
+def test_pasted_text_waits_for_the_chat(serve: Serve, open_page: Open) -> None:
+    engine = FakeEngine(delay=0.03)
+    engine.enqueue("long " * 1000, "never")
+    visit = open_page(serve(engine).url)
+    visit.send("go on")
+    visit.wait_live("live.rows > 5")
+    visit.tab("Route text")
+    visit.page.locator("#forced-text textarea").fill("some text")
+    visit.page.locator("#forced-go").click()
+    expect(visit.page.get_by_text("An answer is still being written")).to_be_visible(timeout=10_000)
+    visit.page.locator("#stop").click()
+    expect(visit.status).to_contain_text("Stopped", timeout=5_000)
+    visit.page.locator("#forced-go").click()
+    expect(visit.page.locator("#forced-status")).to_contain_text("Done", timeout=15_000)
+
+
+def test_the_token_tab_takes_the_live_view_along(serve: Serve, open_page: Open) -> None:
+    visit = open_page(serve(FakeEngine(layers=4)).url)
+    page = visit.page
+    visit.send("Hello, how are you?")
+    visit.wait_done()
+    visit.token(4).click()
+    expect(page.locator("#token-about")).to_contain_text("Token 4 of", timeout=10_000)
+    page.locator("#token-previous").click()
+    expect(page.locator("#token-about")).to_contain_text("Token 3 of", timeout=10_000)
+    visit.wait_live("live.token === 3")
+    expect(visit.token(3)).to_have_attribute("aria-selected", "true")
+
+
 def test_code_that_markdown_reads_otherwise_loads_nothing(serve: Serve, open_page: Open) -> None:
     """Where our idea of code and Markdown's differ, the page's own policy still keeps pictures from loading."""
     tricks = (
@@ -182,7 +289,7 @@ def test_settings_are_what_they_show(serve: Serve, open_page: Open) -> None:
 
     page.locator("#temperature input").fill("99")
     visit.send("too hot")
-    expect(visit.status).to_contain_text("Temperature must be from 0 to 5, not 99", timeout=10_000)
+    expect(visit.status).to_contain_text("Temperature must be a number from 0 to 5, not 99", timeout=10_000)
     expect(visit.box).to_have_value("too hot")
     page.locator("#temperature input").fill("0.6")
     page.locator("#budget input, #budget textarea").fill("six")

@@ -45,6 +45,11 @@ export class Description {
     this.root = element("div", { class: "xs-hidden", "aria-live": "off" }, this.sentence, this.table);
   }
 
+  empty() {
+    setText(this.sentence, "");
+    this.table.replaceChildren();
+  }
+
   update(store, token, words) {
     const phase = words(PHASES[store.phases.data[token]] || "marker");
     const values = { index: token, total: store.tokens, text: visible(store.texts[token] || ""), phase, n: store.rows };

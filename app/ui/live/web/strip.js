@@ -52,6 +52,13 @@ export class Strip {
     this._redraw(this.breaker.extend(this.shown));
   }
 
+  empty() {
+    this.store = null;
+    this.shown = [];
+    this.selected = -1;
+    this._clear();
+  }
+
   /** The width or the font has changed. */
   refit(fontChanged = false) {
     if (!this._width()) return;

@@ -258,6 +258,9 @@ export class LiveView {
       this._panel(now, any("data", "token", "cell", "size"));
       this.controls.update({ player, newest: this.newest, tokens: store.tokens, done: store.done });
       setText(this.highlight, highlightSentence(store, player.token, this.cell, this.words));
+    } else {
+      this.strip.empty(); // what was shown before is nobody's business any more
+      this.description.empty();
     }
     this._tooltip();
     this._count();
