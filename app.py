@@ -8,7 +8,7 @@ import sys
 import gradio as gr
 
 from analysis.errors import UserError
-from app.engine.local import open_engine
+from app.engine.opening import open_engine
 from app.server.serve import launch_demo, make_demo, make_services
 from app.settings import Settings
 

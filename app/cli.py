@@ -111,7 +111,7 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from app.engine.local import CHECK_KEYS, verify_checkpoint
+    from app.engine.opening import CHECK_KEYS, verify_checkpoint
 
     if not arguments.model:
         raise BadValue("The model's name is empty; give a folder or a hub name.")
@@ -164,7 +164,7 @@ def _record(arguments: argparse.Namespace) -> int:
         router_scores=arguments.router_scores,
         shard=_shard(arguments.shard),
     )
-    from app.engine.local import open_engine
+    from app.engine.opening import open_engine
 
     engine = open_engine(arguments.model or "", arguments.quantize or "")
     summary = run_job(engine, prompts, job, say=lambda line: print(line, file=sys.stderr, flush=True))

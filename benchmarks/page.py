@@ -19,7 +19,7 @@ from typing import Any
 from playwright.sync_api import Page, sync_playwright
 
 from app.engine.catalogue import SUGGESTIONS
-from app.engine.local import open_engine
+from app.engine.opening import open_engine
 from app.server.serve import launch_demo, make_demo, make_services
 from app.settings import Settings
 from tests.browser import LAUNCH_ARGS, find_chromium

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from analysis import storage
 from app.engine.catalogue import EXAMPLE, SUGGESTIONS
-from app.engine.local import open_engine
+from app.engine.opening import open_engine
 from training.evaluate import evaluate
 from training.export import BUNDLED, export
 from training.train import Recipe, stop_on_signal, train

@@ -32,8 +32,8 @@ from app import __version__
 from app.engine.base import MODES, Capabilities, ChatRequest, Message, SamplingParams, TokenEvent
 from app.engine.capture import RoutingCapture
 from app.engine.catalogue import card_for
-from app.engine.check import check_capture
-from app.engine.models import LoadedModel, cache_argument, load_model
+from app.engine.check import CaptureCheck, check_capture
+from app.engine.models import cache_argument
 from app.engine.recorder import record
 from app.engine.router import find_moe_layers, router_spec
 from app.engine.sampling import Sampler
@@ -112,7 +112,7 @@ class LocalEngine:
             "parent": None,
         }
         if capture and check:
-            result = check_capture(model, self._capture, self._check_tokens())
+            result = self.verify()
             self._facts["capture_check"] = result.to_json()
             if not result.ok:
                 raise CaptureError(f"The capture of {self.name!r} failed its check: {result.problems[0]}")
@@ -125,6 +125,10 @@ class LocalEngine:
     def text_config(self) -> Any:
         """The language model's part of the config, where the checkpoint has others too."""
         return getattr(self.model.config, "text_config", None) or self.model.config
+
+    def verify(self) -> CaptureCheck:
+        """The capture check on a short text; see ``check_capture``."""
+        return check_capture(self.model, self._capture, self._check_tokens())
 
     def stream(self, request: ChatRequest) -> Generator[TokenEvent, None, None]:
         """Answer ``request``; see ``Engine.stream``. Several streams may run at once: they take turns by steps."""
@@ -338,56 +342,3 @@ class LocalEngine:
             soft_switch=hybrid,
             context=context,
         )
-
-
-def open_engine(model: str = "", quantize: str = "") -> LocalEngine:
-    """Load ``model`` (folder or hub name; "" for the bundled one) and verify its capture.
-
-    Raises:
-        ModelError: it cannot be loaded completely, or its routing cannot be captured faithfully.
-    """
-    loaded: LoadedModel = load_model(model, quantize)
-    return LocalEngine(
-        loaded.model,
-        loaded.tokenizer,
-        name=loaded.name,
-        revision=loaded.revision,
-        quantization=loaded.quantization,
-    )
-
-
-CHECK_KEYS = (
-    "model_type",
-    "num_layers",
-    "moe_layers",
-    "num_experts",
-    "top_k",
-    "shared_experts",
-    "layers_captured",
-    "ids_match",
-    "weight_sum",
-)
-"""What ``python -m app check`` reports besides ``ok`` and ``problems``; null where it could not be found out."""
-
-
-def verify_checkpoint(name: str) -> dict[str, Any]:
-    """Load ``name`` and check its capture, whatever comes out: the JSON of ``python -m app check``.
-
-    Raises:
-        ModelError: it cannot be loaded completely.
-    """
-    loaded = load_model(name)
-    config = loaded.model.config
-    known = {
-        "ok": False,
-        **dict.fromkeys(CHECK_KEYS),
-        "model_type": config.model_type,
-        "num_layers": getattr(getattr(config, "text_config", None) or config, "num_hidden_layers", None),
-    }
-    try:
-        engine = LocalEngine(loaded.model, loaded.tokenizer, name=loaded.name, check=False)
-    except CaptureError as error:
-        return {**known, "problems": [str(error)]}
-    found = {key: engine.spec.shared_value(key) for key in ("num_experts", "top_k", "shared_experts")}
-    result = check_capture(engine.model, engine._capture, engine._check_tokens()).to_json()
-    return {**known, "moe_layers": engine.spec.layer_numbers, **found, **result}

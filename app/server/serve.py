@@ -140,7 +140,7 @@ def launch(settings: Settings, open_browser: bool = False) -> None:
     Raises:
         UserError: the model cannot be loaded, or no port is free.
     """
-    from app.engine.local import open_engine
+    from app.engine.opening import open_engine
 
     services = make_services(open_engine(settings.model, settings.quantize), settings)
     launch_demo(make_demo(services), services, open_browser=open_browser)

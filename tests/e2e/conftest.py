@@ -42,7 +42,7 @@ def serve() -> Iterator[Callable[..., Served]]:
 @pytest.fixture(scope="session")
 def bundled() -> Iterator[Served]:
     """The page on the bundled checkpoint."""
-    from app.engine.local import open_engine
+    from app.engine.opening import open_engine
 
     served = start(open_engine())
     yield served

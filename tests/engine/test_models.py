@@ -13,8 +13,9 @@ from safetensors.torch import load_file, save_file
 from analysis.errors import ModelError
 from app.engine.base import SamplingParams
 from app.engine.catalogue import BUNDLED_CARD, card_for, offers
-from app.engine.local import LocalEngine, open_engine, verify_checkpoint
+from app.engine.local import LocalEngine
 from app.engine.models import load_model
+from app.engine.opening import open_engine, verify_checkpoint
 from tests.tiny_models import ASSETS, tiny_dense, tiny_moe, tokenizer
 
 
