@@ -153,6 +153,10 @@ def test_the_token_tab_takes_the_live_view_along(serve: Serve, open_page: Open) 
     expect(page.locator("#token-about")).to_contain_text("Token 3 of", timeout=10_000)
     visit.wait_live("live.token === 3")
     expect(visit.token(3)).to_have_attribute("aria-selected", "true")
+    visit.token(4).click()  # and once more the same way
+    expect(page.locator("#token-about")).to_contain_text("Token 4 of", timeout=10_000)
+    page.locator("#token-previous").click()
+    visit.wait_live("live.token === 3")
 
 
 def test_code_that_markdown_reads_otherwise_loads_nothing(serve: Serve, open_page: Open) -> None:

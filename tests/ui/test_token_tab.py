@@ -14,7 +14,6 @@ from analysis.errors import BadValue
 from analysis.words import Words
 from app.ui import token_tab
 from app.ui.following import SO_FAR
-from app.ui.live.wire import pointer
 from tests.make_traces import make_trace
 from tests.ui.tab_page import TabPage, is_shown, is_skipped
 
@@ -109,7 +108,8 @@ def test_stepping_stays_within_the_trace():
     page = TabPage(token_tab)
     trace_id = page.services.store.put(TRACE)
     forward = page.call(page.tab.next, "click", trace_id=trace_id, token=7, layer=3)
-    assert forward == {page.shared.token: 8, page.shared.live: pointer(trace_id, 8, 3)}  # the live view goes along
+    live = forward[page.shared.live]  # goes along
+    assert forward[page.shared.token] == 8 and live["run"] == trace_id and live["select"] == {"index": 8, "layer": 3}
     back = page.call(page.tab.previous, "click", trace_id=trace_id + SO_FAR, token=7)
     assert back[page.shared.token] is None  # that run is over
     assert page.call(page.tab.previous, "click", trace_id=trace_id, token=7)[page.shared.token] == 6

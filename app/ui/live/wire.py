@@ -27,6 +27,7 @@ from __future__ import annotations
 import base64
 import codecs
 import math
+import secrets
 import threading
 import time
 from typing import Any
@@ -170,9 +171,13 @@ def pointer(run: str, token: int | None = None, layer: int | None = None) -> Chu
     Args:
         token: the token to rest on, where the view has it already; None leaves the view as it is.
         layer: the model's number of the layer to highlight with it.
+
+    No two are equal: the browser hears only of a value that has changed.
     """
-    chosen = {} if token is None else {"select": {"index": token, "layer": layer}}
-    return {"run": run, "seq": -1, "pull": True, **chosen}
+    made: Chunk = {"run": run, "seq": -1, "pull": True, "nonce": secrets.token_hex(4)}
+    if token is not None:
+        made["select"] = {"index": token, "layer": layer}
+    return made
 
 
 def header(
