@@ -24,6 +24,8 @@ def summarize(trace: RoutingTrace, phase: str = "all") -> dict[str, Any]:
         "tokens": trace.num_tokens,
         "rows": load.n,
         "phases": trace.phase_counts(),
+        "prompt": trace.prompt,
+        "answer": trace.text_of("answer"),
         "moe_layers": trace.spec.layer_numbers,
         "num_experts": trace.spec.shared_value("num_experts"),
         "top_k": trace.spec.shared_value("top_k"),
@@ -40,7 +42,9 @@ def summarize(trace: RoutingTrace, phase: str = "all") -> dict[str, Any]:
 def describe(summary: dict[str, Any]) -> str:
     """``summarize``'s figures as a few lines of text, a row a layer."""
     phases = ", ".join(f"{count} {name}" for name, count in summary["phases"].items())
+    said = [f"{name}: {summary[name]}" for name in ("prompt", "answer") if summary[name]]
     lines = [
+        *said,
         f"{summary['model']} · {summary['mode']} · {summary['tokens']} tokens ({phases})",
         f"{summary['rows']} routing rows, phase {summary['phase']}",
     ]

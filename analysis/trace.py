@@ -285,6 +285,19 @@ class RoutingTrace:
         """Tokens (not rows) in each phase."""
         return {phase.label: int(np.count_nonzero(self.phase == phase)) for phase in Phase}
 
+    @property
+    def prompt(self) -> str:
+        """The last user's message, as the provenance has it; "" where it has none (a file may hold anything)."""
+        messages = self.provenance.get("messages")
+        for message in reversed(messages) if isinstance(messages, list) else ():
+            if isinstance(message, dict) and message.get("role") == "user" and isinstance(message.get("content"), str):
+                return message["content"]
+        return ""
+
+    def __repr__(self) -> str:
+        layers, k = self.spec.num_moe_layers, self.spec.top_k
+        return f"<RoutingTrace: {self.num_tokens} tokens, {self.num_rows} rows, {layers} layers, top-{k}>"
+
     def texts(self) -> list[str]:
         """N strings for display. A character spread over several tokens stands at the token that completes it; the
         tokens before show their bytes as ``‹e3›``."""

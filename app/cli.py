@@ -49,13 +49,15 @@ def parser() -> argparse.ArgumentParser:
     record.add_argument("--model", help="folder or hub name (default: the bundled model)")
     _add_engine(record)
     record.add_argument("--quantize", choices=("4bit", "8bit"), help="quantize the weights while loading")
-    record.add_argument("--mode", choices=("thinking", "non-thinking", "both"), default="thinking")
+    record.add_argument(
+        "--mode", choices=("thinking", "non-thinking", "both"), default="thinking", help="(default: thinking)"
+    )
     record.add_argument("--same-sampling", action="store_true", help="with both: thinking's settings in both modes")
     record.add_argument("--thinking-budget", metavar="N", type=int, help="most thinking tokens (default: no limit)")
-    record.add_argument("--max-new-tokens", metavar="N", type=int, default=2048)
+    record.add_argument("--max-new-tokens", metavar="N", type=int, default=2048, help="most tokens an answer (2048)")
     record.add_argument("--temperature", metavar="T", type=float, help="default: as the model's authors recommend")
-    record.add_argument("--top-p", metavar="P", type=float)
-    record.add_argument("--top-k", metavar="K", type=int)
+    record.add_argument("--top-p", metavar="P", type=float, help="as --temperature")
+    record.add_argument("--top-k", metavar="K", type=int, help="as --temperature; 0 keeps all")
     record.add_argument("--seed", metavar="S", type=int, default=0, help="sample i of a prompt uses S + i (default 0)")
     record.add_argument("--samples", metavar="N", type=int, default=1, help="answers a prompt and mode")
     record.add_argument("--forced", action="store_true", help="route each text as it stands, without generating")
@@ -64,8 +66,8 @@ def parser() -> argparse.ArgumentParser:
     record.add_argument("--json", action="store_true", help="print JSON")
 
     show = commands.add_parser("show", help="print what a trace holds")
-    show.add_argument("trace", metavar="TRACE", type=Path)
-    show.add_argument("--phase", choices=tuple(PHASE_GROUPS), default="all")
+    show.add_argument("trace", metavar="TRACE", type=Path, help="a .safetensors file of record or of the page")
+    show.add_argument("--phase", choices=tuple(PHASE_GROUPS), default="all", help="rows that count (default: all)")
     show.add_argument("--json", action="store_true", help="print JSON")
     return main_parser
 

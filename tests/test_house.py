@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -207,12 +208,10 @@ def test_the_readme_names_what_is_there() -> None:
     assert set(re.findall(r"-m app (\w+)", body)) <= {"serve", "check", "record", "show"}
 
 
-def test_the_readmes_notebook_runs() -> None:
-    from app.engine.models import load_model
-
-    loaded = load_model()
+def test_the_readmes_notebook_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
-    names = {"model": loaded.model, "tokenizer": loaded.tokenizer}
+    names: dict[str, Any] = {}
+    monkeypatch.chdir(ROOT)
     exec(code, names)
     assert names["load"].phase == "thinking" and names["load"].n > 0
 

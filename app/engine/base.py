@@ -168,12 +168,14 @@ class ModelCard:
         title: name for people.
         about: one honest sentence; "" where there is nothing to say.
         suggestions: prompts worth trying.
+        translated: the same in other languages, by their codes.
     """
 
     name: str
     title: str
     about: str = ""
     suggestions: tuple[str, ...] = field(default_factory=tuple)
+    translated: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class Engine(Protocol):

@@ -30,6 +30,10 @@ BUNDLED_CARD = ModelCard(
     about="A small teaching model with Qwen3's mixture-of-experts architecture, trained by this project; "
     "it is not Qwen. It can add, multiply, sort, spell, and name capitals.",
     suggestions=SUGGESTIONS,
+    translated={
+        "ja": ("538 + 274 は?", "次の数を並べ替えて: 42, 7, 19, 88, 3", "47 × 36 は?", "日本の首都は?"),
+        "zh": ("538 + 274 等于多少?", "把这些数排序: 42, 7, 19, 88, 3", "47 × 36 等于多少?", "日本的首都是哪里?"),
+    },
 )
 
 _LARGE_SUGGESTIONS = (

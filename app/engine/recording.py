@@ -180,7 +180,8 @@ def _open_folder(engine: LocalEngine, job: RecordJob) -> dict[str, str]:
             _write_whole(kept, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
         return _read_index(index)
     except (OSError, ValueError, AttributeError) as error:
-        raise BadValue(f"{job.out} cannot be used for a recording: {error}.") from None
+        reason = getattr(error, "strerror", None) or error
+        raise BadValue(f"{job.out} cannot be used for a recording: {reason}.") from None
 
 
 def _expect_same(out: Path, before: dict[str, Any], settings: dict[str, Any]) -> None:

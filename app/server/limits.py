@@ -44,7 +44,7 @@ def number(value: Any, name: str, low: float, high: float) -> float:
     """
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or not low <= value <= high:  # NaN is in no range
-        raise BadValue.said("number", name=name, low=f"{low:g}", high=f"{high:g}", value=_shown(value))
+        raise BadValue.said("number", name=name, low=f"{low:,}", high=f"{high:,}", value=_shown(value))
     return float(value)
 
 

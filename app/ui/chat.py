@@ -43,7 +43,7 @@ class Chat:
     conversation: gr.State
 
 
-def build(services: Services, say: Say) -> Chat:
+def build(services: Services, say: Say, language: str) -> Chat:
     """The chat's column."""
     card = services.engine.card
     conversation = gr.State(())
@@ -65,7 +65,7 @@ def build(services: Services, say: Say) -> Chat:
     with gr.Row(elem_id="suggestions"):
         suggestions = [
             gr.Button(text, size="sm", variant="secondary", elem_classes="suggestion", min_width=0)
-            for text in card.suggestions[:4]
+            for text in card.translated.get(language, card.suggestions)[:4]
         ]
     status = gr.HTML(status_html(), elem_id="status", js_on_load=None)
     with gr.Row(elem_id="ask", equal_height=True):

@@ -17,7 +17,7 @@ from app.ui.conversation import Say
 from app.ui.turn import SAMPLING_FIELDS, recommended
 
 PACES = (10, 20, 40, 80)
-BUNDLED_PACE = 40
+BUNDLED_PACE = 20
 """Tokens a second. The bundled model writes hundreds, too fast to watch; a large one is slower than this by itself."""
 
 

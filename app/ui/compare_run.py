@@ -207,11 +207,3 @@ class Stops:
         if event is not None:
             event.set()
         return event is not None
-
-
-def last_user_message(messages: Any) -> str:
-    """The last user's text of a trace's ``provenance["messages"]``, which a file may have filled with anything."""
-    for message in reversed(messages) if isinstance(messages, list) else ():
-        if isinstance(message, dict) and message.get("role") == "user" and isinstance(message.get("content"), str):
-            return message["content"]
-    return ""

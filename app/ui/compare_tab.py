@@ -23,7 +23,7 @@ from analysis.words import Words
 from app.engine.base import MODES
 from app.ui import tabs_common as common
 from app.ui.chat import status_html
-from app.ui.compare_run import ArmView, Options, PairView, Stops, last_user_message, run_pair
+from app.ui.compare_run import ArmView, Options, PairView, Stops, run_pair
 from app.ui.context import Services, Shared
 
 NAME = "compare"
@@ -228,7 +228,7 @@ def wire(tab: CompareTab, services: Services, shared: Shared) -> None:
         if open_tab != NAME or not trace_id or (prompt and prompt != filled):
             return gr.skip(), gr.skip()
         try:
-            text = last_user_message(services.store.get(trace_id).provenance.get("messages"))
+            text = services.store.get(trace_id).prompt
         except UserError:
             text = ""
         return (text, text) if text and len(text) <= services.settings.max_chars else (gr.skip(), gr.skip())

@@ -22,12 +22,13 @@ class Turn:
     Attributes:
         user: the user's message as sent.
         thinking, answer: what came so far, markers left out.
+        inserted: the sentence that the thinking budget put in; not the model's own words.
         thinking_tokens, answer_tokens: how many tokens those are.
         thinking_seconds, seconds: time from the first generated token to the end of each.
         done: nothing more will come.
         finish_reason: "stop", "length", "stopped", "interrupted" or "error"; "" while it is under way.
         trace_id: id of its trace in the store, "" before there is one.
-        mode: the mode that was asked for.
+        mode, effective: the mode that was asked for, and the one that a soft switch made of it.
     """
 
     user: str
@@ -41,6 +42,8 @@ class Turn:
     finish_reason: str = ""
     trace_id: str = ""
     mode: str = "thinking"
+    effective: str = "thinking"
+    inserted: str = ""
 
     @property
     def tokens_per_second(self) -> float:
@@ -83,13 +86,14 @@ def request_messages(conversation: Conversation, text: str, system: str = "") ->
 
 def _turn_messages(turn: Turn, say: Say) -> list[dict[str, Any]]:
     messages: list[dict[str, Any]] = [{"role": "user", "content": _text(turn.user)}]
-    if turn.thinking:
+    if turn.thinking or turn.inserted:
         pending = not turn.done and not turn.answer
         title = say("thinking_now" if pending else "thinking_done", n=turn.thinking_tokens)
         metadata: dict[str, Any] = {"title": title, "status": "pending" if pending else "done"}
         if not pending:
             metadata["duration"] = round(turn.thinking_seconds, 1)
-        messages.append({"role": "assistant", "content": _text(turn.thinking), "metadata": metadata})
+        words = turn.thinking + (f"\n\n{say('inserted')}\n{turn.inserted}" if turn.inserted else "")
+        messages.append({"role": "assistant", "content": _text(words), "metadata": metadata})
     if turn.answer:
         messages.append({"role": "assistant", "content": _text(turn.answer)})
     elif turn.done:

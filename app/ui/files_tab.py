@@ -138,7 +138,7 @@ def read(path: Any, megabytes: int, say: Say) -> RoutingTrace:
         raise TraceError("The file could not be read; choose it again.") from None
     if size > megabytes * 1e6:
         raise BadValue(say("too_large", size=f"{size / 1e6:.1f}", most=megabytes))
-    return storage.load(file)
+    return storage.from_bytes(file.read_bytes(), file.name)
 
 
 def provenance_html(trace: RoutingTrace, say: Say) -> str:

@@ -57,7 +57,7 @@ def _build_language(blocks: gr.Blocks, services: Services, runs: ActiveRuns, lan
         theme_button = gr.Button("◐", elem_id="theme", size="sm", min_width=0, scale=0)
     with gr.Row(elem_id="main", equal_height=False):
         with gr.Column(scale=5, min_width=320, elem_id="chat-column"):
-            talk = chat.build(services, say)
+            talk = chat.build(services, say, language)
         with gr.Column(scale=7, min_width=320, elem_id="live-column"):
             live = build_live(
                 functools.partial(pull, services, runs, language=language),
@@ -143,9 +143,12 @@ def _wire_turns(
 ) -> None:
     """Earlier turns can be looked at again."""
 
-    def on_trace(trace_id: str | None, turns: Conversation) -> tuple[Any, ...]:
+    def on_trace(trace_id: str | None, turns: Conversation, run_id: str) -> tuple[Any, ...]:
         n, total, label = turn_position(trace_id, turns, say)
-        return gr.update(interactive=n > 1), _turn_label(label), gr.update(interactive=0 < n < total)
+        if run_id:
+            label = say("turn_running")
+        back = n > 1 or (n == 0 and total > 0)  # from a file or pasted text back to the last turn
+        return gr.update(interactive=back and not run_id), _turn_label(label), gr.update(interactive=0 < n < total)
 
     def go(step: int, trace_id: str | None, turns: Conversation) -> tuple[Any, ...]:
         kept = [turn.trace_id for turn in turns if turn.trace_id]
@@ -154,7 +157,13 @@ def _wire_turns(
             return (gr.skip(),) * 3
         return kept[at], None, pointer(kept[at])
 
-    shared.trace_id.change(on_trace, [shared.trace_id, conversation], [earlier, which, later], **QUIET)
+    gr.on(
+        [shared.trace_id.change, shared.run_id.change],
+        on_trace,
+        [shared.trace_id, conversation, shared.run_id],
+        [earlier, which, later],
+        **QUIET,
+    )
     for button, step in ((earlier, -1), (later, 1)):
         button.click(
             functools.partial(go, step),

@@ -125,10 +125,10 @@ def run_turn(
         system = limits.clean_text(options.system or "", services.settings.max_chars, "system prompt")
         request = build_request(services, request_messages(conversation, text, system), options)
         run_id = new_run_id()
-        turn = Turn(user=text.strip(), mode=request.mode)
         clock, active = _Clock(), None
         engine = services.engine
         provenance = engine.provenance(request)
+        turn = Turn(user=text.strip(), mode=request.mode, effective=str(provenance.get("mode", request.mode)))
         pace = limits.number(0 if options.pace is None else options.pace, "Pace", 0, 1000)
         for progress in follow(services, runs, lambda: engine.stream(request), provenance, run_id, language, pace):
             active = runs.get(run_id) or active
@@ -153,7 +153,14 @@ def run_turn(
 
 
 def status_line(turn: Turn, say: Say) -> str:
-    """One line about a turn: what it is doing, or what it has done."""
+    """One line about a turn: what it is doing, or what it has done; and what decided its mode, if not its radio."""
+    line = _progress_line(turn, say)
+    if turn.effective == turn.mode:
+        return line
+    return f"{line} · {say('switched_off' if turn.effective == 'non-thinking' else 'switched_on')}"
+
+
+def _progress_line(turn: Turn, say: Say) -> str:
     counts = {
         "thinking": turn.thinking_tokens,
         "answer": turn.answer_tokens,
@@ -196,6 +203,9 @@ class _Clock:
             seconds = moment - self._start
             if event.origin not in (Origin.SAMPLED, Origin.FORCED):
                 self._start = moment  # the prompt is read; generating begins
+            elif event.origin == Origin.FORCED:
+                added = event.text if event.phase == Phase.THINKING else ""
+                turn = replace(turn, inserted=turn.inserted + added, thinking_seconds=seconds, seconds=seconds)
             elif event.phase == Phase.THINKING:
                 thinking, tokens = turn.thinking + event.text, turn.thinking_tokens + 1
                 turn = replace(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -13,14 +14,15 @@ import pytest
 
 from analysis.words import Words
 from app.engine.base import Capabilities, Message, SamplingParams
+from app.engine.opening import open_engine
 from app.server.serve import make_services
 from app.settings import Settings
 from app.ui.chat import as_updates, shown_of, status_html
 from app.ui.chat_options import follow_mode
 from app.ui.context import Services
-from app.ui.conversation import Turn
+from app.ui.conversation import Turn, chat_messages
 from app.ui.following import ActiveRuns, pull
-from app.ui.turn import Options, TurnView, build_request, recommended, run_turn
+from app.ui.turn import Options, TurnView, build_request, recommended, run_turn, status_line
 from tests.fake_engine import FakeEngine, experts_of
 
 
@@ -306,6 +308,23 @@ def test_mistakes_are_said_in_the_language_of_the_page() -> None:
         assert sentence in view.problem
     (view,) = run_turn(services, ActiveRuns(), (), "x", Options(temperature=9), say, "ja")
     assert view.problem.startswith("温度")
+
+
+def test_what_a_switch_in_the_text_has_decided_is_said() -> None:
+    turn = Turn("x /no_think", mode="thinking", effective="non-thinking", done=True, finish_reason="stop")
+    assert status_line(turn, say).endswith("/no_think holds until a /think")
+    assert "holds" not in status_line(replace(turn, effective="thinking"), say)
+
+
+def test_the_sentence_of_a_spent_budget_is_not_taken_for_the_models_words() -> None:
+    services = make_services(open_engine(), Settings())
+    options = Options(thinking_budget="5", max_tokens=100, seed="3")
+    *_, last = run_turn(services, ActiveRuns(), (), "What is 538 + 274?", options, say)
+    done = last.conversation[-1]
+    assert done.inserted.startswith("Considering the limited time") and done.thinking_tokens == 5
+    assert "Considering" not in done.thinking and "Considering" not in done.answer and done.answer
+    shown = chat_messages((done,), say)[1]["content"][0]["text"]
+    assert "inserted because the thinking budget was spent" in shown and "Considering the limited time" in shown
 
 
 def test_a_cleared_chat_shows_nothing_of_what_was() -> None:

@@ -14,7 +14,7 @@ from app.engine.base import Capabilities
 from app.server.serve import make_services
 from app.settings import Settings
 from app.ui import compare_run, compare_tab
-from app.ui.compare_run import Options, PairView, last_user_message, run_pair
+from app.ui.compare_run import Options, PairView, run_pair
 from app.ui.context import Services
 from tests.fake_engine import FakeEngine
 from tests.make_traces import make_trace
@@ -214,7 +214,7 @@ def test_the_prompt_follows_the_trace_until_the_visitor_writes():
 
 @pytest.mark.parametrize("messages", [None, 3, [], [1], [{"role": "user"}], [{"role": "user", "content": 5}], {"a": 1}])
 def test_foreign_provenance_gives_no_prompt(messages: Any):
-    assert last_user_message(messages) == ""
+    assert make_trace(rows=3, messages=messages).prompt == ""
 
 
 def test_the_tab_says_that_a_pair_proves_nothing():

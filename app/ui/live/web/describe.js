@@ -27,9 +27,10 @@ export function cellLines(store, token, { position, expert }, words) {
   return lines;
 }
 
-/** The sentence under the canvas while an expert or a layer is highlighted; "" otherwise. */
+/** The sentence under the canvas about the highlighted expert or layer; what can be done, where there is none. */
 export function highlightSentence(store, token, cell, words) {
-  if (!cell || !store.layers) return "";
+  if (!store.layers) return "";
+  if (!cell) return words("highlight_hint");
   const layer = store.header.layers[cell.position];
   if (cell.expert === null) return words("highlight_layer", { layer });
   const { count, n, share, uniform } = store.load(token, cell.position, cell.expert);

@@ -125,7 +125,7 @@ export class Picture {
     }
   }
 
-  _drawAxes({ store, theme, cell }) {
+  _drawAxes({ store, theme, cell, words }) {
     const c = this.context;
     const { layout } = this;
     const [plain, strong] = [ink("axis", theme), ink("strong", theme)];
@@ -136,13 +136,13 @@ export class Picture {
     for (const l of layout.layerTicks()) {
       if (l === chosen || Math.abs(l - chosen) * layout.cellHeight >= 11 || chosen < 0) {
         c.fillStyle = l === chosen ? strong : plain;
-        c.fillText(String(store.header.layers[l]), layout.left - 7, (layout.y(l) + layout.y(l + 1)) / 2 + 0.5);
+        c.fillText(words("layer_short", { layer: store.header.layers[l] }), layout.left - 7, (layout.y(l) + layout.y(l + 1)) / 2 + 0.5);
       }
     }
     if (chosen >= 0) {
       c.fillStyle = strong;
       const y = (layout.y(chosen) + layout.y(chosen + 1)) / 2;
-      c.fillText(String(store.header.layers[chosen]), layout.left - 7, y + 0.5);
+      c.fillText(words("layer_short", { layer: store.header.layers[chosen] }), layout.left - 7, y + 0.5);
       c.fillRect(layout.left - 4, layout.y(chosen), 2, Math.max(2, layout.cellHeight - layout.gapY));
     }
     c.textBaseline = "top";
@@ -154,6 +154,8 @@ export class Picture {
       c.textAlign = e === 0 && layout.cellWidth < 5 ? "left" : "center";
       c.fillText(String(e), x, base + 6);
     }
+    c.textAlign = "center";
+    c.fillText(words("axis_expert"), layout.left + layout.plotWidth / 2, base + 20);
   }
 
   _drawMarks({ cell, hover }) {

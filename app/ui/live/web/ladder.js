@@ -38,6 +38,7 @@ export class Ladder {
     else if (at >= 0 && event.key === "Escape") next = this.box;
     if (!next) return;
     next.focus();
+    if (event.key === "Escape") return; // the view clears its highlight as well
     event.preventDefault();
     event.stopPropagation();
   }

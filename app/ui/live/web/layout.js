@@ -3,7 +3,7 @@
 const LEFT = 34;
 const RIGHT = 6;
 const TOP = 6;
-const BOTTOM = 20;
+const BOTTOM = 34;
 
 /** Height of the plot for `layers` rows in a canvas `width` wide: few rows are tall, many are thin. */
 export function plotHeight(layers, width) {

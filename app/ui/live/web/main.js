@@ -69,6 +69,7 @@ class Link {
     let kept = runs.get(run);
     if (!kept) {
       kept = { store: new RunStore(run), player: new Player() };
+      kept.player.pace = this.view.player.pace; // as it was chosen
       runs.set(run, kept);
       for (const old of runs.keys()) if (runs.size > KEPT && old !== run) runs.delete(old);
     }

@@ -12,7 +12,7 @@ import { Player } from "./player.js";
 import { RunStore } from "./store.js";
 import { Strip } from "./strip.js";
 
-const PANEL_MS = 150; // the panel beside the canvas follows a stream at this pace, so that it can be read
+const PANEL_MS = 80; // the panel beside the canvas follows a stream at this pace, so that it can be read
 let made = 0;
 
 export class LiveView {
@@ -292,6 +292,7 @@ export class LiveView {
       tail: !this._still.matches,
       cell: this.cell,
       hover: this.hover,
+      words: this.words,
     });
     this.counters.frames = (this.counters.frames || 0) + 1;
     if (store.time && store.time !== this._timed && !store.done) {
