@@ -226,6 +226,6 @@ def _kind(value: Any) -> str:
 
 def _shown(value: Any) -> str:
     """A bad value short enough to be repeated in a sentence."""
-    text = repr(value) if isinstance(value, str | int | float | bool) or value is None else _kind(value)
+    text = repr(value) if isinstance(value, str | int | float | bool) else _kind(value)
     text = _SURROGATE.sub("\ufffd", text)
     return text if len(text) <= 60 else text[:57] + "…"

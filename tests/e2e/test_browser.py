@@ -156,6 +156,7 @@ def test_retry_edit_undo_and_clear(bundled: Served, open_page: Open) -> None:
 
 def test_the_three_languages(bundled: Served, open_page: Open) -> None:
     visit = open_page(bundled.url)
+    visit.wait_live("live.run === 'example' && live.rows > 0")  # else leaving would break off a request
     visit.page.get_by_role("link", name="日本語").click()
     expect(visit.page.locator("#send")).to_have_text("送信")
     assert visit.page.evaluate("document.documentElement.lang") == "ja"
