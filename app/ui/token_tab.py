@@ -101,6 +101,7 @@ def build(services: Services, words: Words) -> TokenTab:
                 scores = common.plot(words, elem_id="token-scores")
             with gr.Column(min_width=300):
                 heat = common.plot(words, elem_id="token-heat")
+        common.hint(words("tabs.token.sure_hint"))
         missing = gr.Markdown(elem_id="token-missing")
         with gr.Accordion(words("tabs.token.table"), open=False):
             table = gr.Dataframe(
