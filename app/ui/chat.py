@@ -178,9 +178,10 @@ def wire(chat: Chat, services: Services, runs: ActiveRuns, shared: Shared, say: 
 
     def on_clear(conversation: Conversation, run_id: str) -> tuple[Any, ...]:
         active = runs.get(run_id)
+        answering = bool(conversation) and not conversation[-1].done
         if active is not None:
-            active.discard()  # its generator has the last word, so that nothing of it comes after the clearing
-        if active is not None or not conversation:
+            active.discard()  # where it is an answer, its generator has the last word: nothing of it comes afterwards
+        if (active is not None and answering) or not conversation:
             return (gr.skip(),) * 6
         return shown_of((), say)
 

@@ -142,6 +142,22 @@ def test_pasted_text_waits_for_the_chat(serve: Serve, open_page: Open) -> None:
     expect(visit.page.locator("#forced-status")).to_contain_text("Done", timeout=15_000)
 
 
+def test_a_new_chat_while_pasted_text_is_read_clears_the_chat(serve: Serve, open_page: Open) -> None:
+    engine = FakeEngine()
+    visit = open_page(serve(engine).url)
+    visit.send("hello")
+    visit.wait_done()
+    engine.prefill_delay = 1.5
+    visit.tab("Route text")
+    visit.page.locator("#forced-text textarea").fill("some text")
+    visit.page.locator("#forced-go").click()
+    expect(visit.page.locator("#forced-stop")).to_be_enabled(timeout=5_000)
+    visit.page.locator("#clear").click()
+    expect(visit.page.locator('#chat [data-testid="user"]')).to_have_count(0)
+    expect(visit.page.locator("#forced-go")).to_be_enabled(timeout=10_000)
+    assert wait_until(lambda: engine.running == 0)
+
+
 def test_the_token_tab_takes_the_live_view_along(serve: Serve, open_page: Open) -> None:
     visit = open_page(serve(FakeEngine(layers=4)).url)
     page = visit.page
