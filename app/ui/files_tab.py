@@ -18,6 +18,7 @@ import gradio as gr
 from analysis import storage
 from analysis.errors import BadValue, TraceError, UserError
 from analysis.trace import RoutingTrace
+from analysis.words import Words
 from app.ui.chat import status_html
 from app.ui.context import Services, Shared
 from app.ui.conversation import Say
@@ -74,7 +75,7 @@ def build(services: Services, say: Say) -> FilesTab:
     return FilesTab(save, ready, upload, opened, about)
 
 
-def wire(tab: FilesTab, services: Services, shared: Shared, say: Say) -> None:
+def wire(tab: FilesTab, services: Services, shared: Shared, say: Say, words: Words) -> None:
     """Every listener of the tab."""
     quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     cache = Path(tab.save.GRADIO_CACHE)
@@ -87,9 +88,9 @@ def wire(tab: FilesTab, services: Services, shared: Shared, say: Say) -> None:
         try:
             trace = services.store.get(trace_id)
         except UserError as error:
-            return gr.update(value=None, interactive=False), status_html(str(error), True), ""
+            return gr.update(value=None, interactive=False), status_html(error.in_words(words), True), ""
         ready = status_html(say("save_ready", tokens=trace.num_tokens, rows=trace.num_rows))
-        return gr.update(value=str(write(trace, cache)), interactive=True), ready, provenance_html(trace, say)
+        return gr.update(value=str(write(trace, cache)), interactive=True), ready, provenance_html(trace, say, words)
 
     def on_upload(path: Any) -> tuple[Any, ...]:
         if not path:
@@ -97,7 +98,7 @@ def wire(tab: FilesTab, services: Services, shared: Shared, say: Say) -> None:
         try:
             trace_id = services.store.put(read(path, services.settings.upload_megabytes, say))
         except UserError as error:
-            return gr.skip(), gr.skip(), gr.skip(), status_html(str(error), True)
+            return gr.skip(), gr.skip(), gr.skip(), status_html(error.in_words(words), True)
         return trace_id, None, pointer(trace_id), status_html(say("opened"))
 
     tab.upload.upload(on_upload, tab.upload, [shared.trace_id, shared.token, shared.live, tab.opened], **quick)
@@ -141,10 +142,12 @@ def read(path: Any, megabytes: int, say: Say) -> RoutingTrace:
     return storage.from_bytes(file.read_bytes(), file.name)
 
 
-def provenance_html(trace: RoutingTrace, say: Say) -> str:
+def provenance_html(trace: RoutingTrace, say: Say, words: Words) -> str:
     """A table of where the trace comes from. Files are foreign: every value is escaped."""
     counts = {phase: n for phase, n in trace.phase_counts().items() if n}
-    rows = [(say("tokens_by_phase"), ", ".join(f"{say(f'phase_{phase}')} {n}" for phase, n in counts.items()))]
+    rows = [
+        (say("tokens_by_phase"), ", ".join(f"{words(f'figures.phase.{phase}')} {n}" for phase, n in counts.items()))
+    ]
     for key in SHOWN:
         value = trace.provenance.get(key)
         if value not in (None, "", [], {}):

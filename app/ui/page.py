@@ -94,7 +94,7 @@ def _build_language(blocks: gr.Blocks, services: Services, runs: ActiveRuns, lan
         tab.select(functools.partial(str, files_tab.NAME), None, shared.open_tab, **QUIET)
     chat.wire(talk, services, runs, shared, say, language)
     forced_tab.wire(forced, services, runs, shared, say, language)
-    files_tab.wire(files, services, shared, say)
+    files_tab.wire(files, services, shared, say, words)
     for module, part in built:
         module.wire(part, services, shared)
     names = {"theme": "theme", "turn-previous": "previous_turn", "turn-next": "next_turn"}

@@ -157,7 +157,7 @@ def status_line(turn: Turn, say: Say) -> str:
     line = _progress_line(turn, say)
     if turn.effective == turn.mode:
         return line
-    return f"{line} · {say('switched_off' if turn.effective == 'non-thinking' else 'switched_on')}"
+    return f"{line} · {say('switched_off')}"  # the only way: the hard switch off cannot be undone by words
 
 
 def _progress_line(turn: Turn, say: Say) -> str:

@@ -59,11 +59,11 @@ def test_a_file_that_is_gone_is_a_sentence_too(tmp_path: Path) -> None:
 def test_provenance_is_readable_and_escaped() -> None:
     hostile = "<script>alert(1)</script>"
     trace = make_trace(model=hostile, versions={"<b>": hostile}, capture_check={"ok": True, "ids_match": 0.998})
-    shown = provenance_html(trace, say)
+    shown = provenance_html(trace, say, Words("en"))
     assert "<script" not in shown and "<b>" not in shown and "&lt;script" in shown
     assert "99.8% of ids agree" in shown
 
 
 @pytest.mark.parametrize("check", [{"ok": False}, {"ok": "yes"}, "passed", ["ok"]])
 def test_only_a_check_that_passed_is_called_so(check: object) -> None:
-    assert "not passed" in provenance_html(make_trace(capture_check=check), say)
+    assert "not passed" in provenance_html(make_trace(capture_check=check), say, Words("en"))
