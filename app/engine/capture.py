@@ -1,11 +1,12 @@
 """The instrument: forward hooks that write every router's decision into preallocated buffers.
 
 Knows MoE layers and tensors. Does not know requests, tokens or text. What is stored is what was executed: the ids and
-weights are those the experts were called with, the router's logits are those it computed; none is recomputed.
+weights are those the experts were called with, the scores are those the router handed out; none is recomputed.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
@@ -15,7 +16,11 @@ from torch import nn
 
 from analysis.errors import CaptureError
 from analysis.trace import RouterSpec, RoutingRows, Step
+from app.engine.gating import Gating
 from app.engine.router import MoELayer, find_moe_layers, router_spec
+
+HEAD = 2
+"""Floats before the rows of a buffer: the bytes of one int64 that leaves the device in the same copy."""
 
 
 class RoutingCapture:
@@ -25,23 +30,27 @@ class RoutingCapture:
             model(input_ids)
             rows, _ = capture.drain(input_ids.shape[1], start=0, step=Step.PREFILL)
 
-    Buffers of one forward pass, on the model's device: ids (L, rows, K) int16, weights (L, rows, K) float32,
-    logits (L, rows, E) float32. Hooks only copy into them; entropy, margin and mass are computed once for all layers
-    in ``drain``, and one copy leaves the device.
+    One float32 buffer a device, (rows, layers there, ids K | weights K | scores E). Hooks only copy into it, so they
+    can be compiled (install them first) and replayed in a CUDA graph; what follows from the scores is computed in
+    ``drain``, for all layers at once, after one copy to the host.
+
+    Args:
+        layers: what ``find_moe_layers`` returned.
+        max_rows: tokens that may be fed in one pass.
+        top_k: room for more experts a token than the routers choose, where an edit raises k.
     """
 
-    def __init__(self, layers: list[MoELayer], max_rows: int = 512) -> None:
+    def __init__(self, layers: list[MoELayer], max_rows: int = 512, *, top_k: int = 0) -> None:
         self.layers = layers
         self.spec: RouterSpec = router_spec(layers)
         self.max_rows = max_rows
-        device = _device(layers[0].router) if layers else torch.device("cpu")
-        count, k, experts = self.spec.num_moe_layers, self.spec.top_k, self.spec.num_experts
-        self._ids = torch.full((count, max_rows, k), -1, dtype=torch.int16, device=device)
-        self._weights = torch.zeros((count, max_rows, k), dtype=torch.float32, device=device)
-        self._logits = torch.full((count, max_rows, experts), -torch.inf, dtype=torch.float32, device=device)
-        self._seen_ids = [0] * count
-        self._seen_logits = [0] * count
+        self.top_k = max(top_k, self.spec.top_k)
+        self._places = _by_device([device_of(layer) for layer in layers])
+        self._buffers: dict[torch.device, torch.Tensor] = {}
+        self._kinds = _same_formula(layers)
+        self._rows_seen = [[0, 0] for _ in layers]
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
+        self.reserve(max_rows)
 
     def __enter__(self) -> RoutingCapture:
         self.install()
@@ -50,15 +59,28 @@ class RoutingCapture:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.remove()
 
+    @property
+    def width(self) -> int:
+        """Floats of one row of one layer."""
+        return 2 * self.top_k + self.spec.num_experts
+
+    def reserve(self, max_rows: int) -> None:
+        """Make room for passes of ``max_rows`` tokens; not while a compiled model writes here."""
+        self.max_rows = max_rows
+        for device, positions in self._places.items():
+            floats = HEAD + max_rows * len(positions) * self.width
+            self._buffers[device] = torch.full((floats,), -1.0, device=device)
+        self._cells = [self._cell(position) for position in range(len(self.layers))]
+
     def install(self) -> None:
         """Register the hooks; nothing happens if they are registered."""
         if self._handles:
             return
         for position, layer in enumerate(self.layers):
             self._handles.append(layer.router.register_forward_hook(self._router_hook(position)))
-            self._handles.append(
-                layer.experts.register_forward_pre_hook(self._experts_hook(position), with_kwargs=True)
-            )
+            if layer.call:
+                hook = self._experts_hook(position)
+                self._handles.append(layer.experts.register_forward_pre_hook(hook, with_kwargs=True))
 
     def remove(self) -> None:
         """Remove the hooks, and forget a pass that was not drained."""
@@ -69,18 +91,26 @@ class RoutingCapture:
 
     def discard(self) -> None:
         """Forget the rows of the last pass."""
-        self._seen_ids = [0] * len(self.layers)
-        self._seen_logits = [0] * len(self.layers)
+        for seen in self._rows_seen:
+            seen[:] = 0, 0
 
     def drain(
-        self, rows: int, start: int, step: Step, *, router_scores: bool = False, extra: torch.Tensor | None = None
+        self,
+        rows: int,
+        start: int,
+        step: Step,
+        *,
+        router_scores: bool = False,
+        extra: torch.Tensor | None = None,
+        compiled: bool = False,
     ) -> tuple[RoutingRows, list[int]]:
         """The ``rows`` rows of the pass just run, for tokens ``start``, ``start + 1``, …
 
         Args:
             rows: tokens that were fed.
             router_scores: also the router's probabilities of all experts.
-            extra: (M,) int64 tensor that leaves the device in the same copy, for example the sampled token.
+            extra: (1,) int64 tensor that leaves the device in the same copy, for example the sampled token.
+            compiled: the pass was a compiled one, whose hooks run no Python.
 
         Returns:
             The rows, and ``extra`` as a list.
@@ -89,86 +119,128 @@ class RoutingCapture:
             CaptureError: a layer was not seen, was seen twice, or with another number of rows; or they are more than
                 ``max_rows``.
         """
+        host, tail = self._to_host(rows, extra, compiled)
+        return self._rows(host, start, step, router_scores), tail
+
+    def drain_batch(
+        self, mask: torch.Tensor, starts: Sequence[int], step: Step, *, router_scores: bool = False
+    ) -> list[RoutingRows]:
+        """The rows of a batch, one ``RoutingRows`` a sequence, padding left out.
+
+        Args:
+            mask: (B, S) true where a token is real, on either side.
+            starts: for each sequence the index of its first token in this pass.
+        """
+        host, _ = self._to_host(mask.numel(), None, False)
+        sequences = host.unflatten(0, tuple(mask.shape))
+        real = mask.bool().cpu()
+        return [
+            self._rows(sequence[keep], start, step, router_scores)
+            for sequence, keep, start in zip(sequences, real, starts, strict=True)
+        ]
+
+    def _to_host(self, rows: int, extra: torch.Tensor | None, compiled: bool) -> tuple[torch.Tensor, list[int]]:
+        """(rows, L, width) on the host, and the values of ``extra``."""
         if rows > self.max_rows:
             self.discard()
             raise CaptureError(f"{rows} tokens were fed at once; this capture has room for {self.max_rows}.")
-        for layer, ids, logits in zip(self.layers, self._seen_ids, self._seen_logits, strict=True):
-            if ids != rows or logits != rows:
-                self.discard()
+        seen = [(rows, rows)] * len(self.layers) if compiled else [tuple(s) for s in self._rows_seen]
+        self.discard()
+        parts, tail = [], None
+        for device, positions in self._places.items():
+            buffer, floats = self._buffers[device], HEAD + rows * len(positions) * self.width
+            if extra is not None and tail is None:
+                buffer[:HEAD].view(torch.int64).copy_(extra)
+            copy = buffer[:floats].cpu() if device.type != "cpu" else buffer[:floats].clone()
+            buffer[HEAD:floats].fill_(-1.0)  # a layer that does not write the next pass is found out
+            if extra is not None and tail is None:
+                tail = copy[:HEAD].view(torch.int64).tolist()
+            parts.append(copy[HEAD:].view(rows, len(positions), self.width))
+        if tail is None:
+            tail = [] if extra is None else extra.tolist()
+        host = torch.cat(parts, 1) if parts else torch.zeros((rows, 0, self.width))
+        if len(parts) > 1:
+            order = [p for positions in self._places.values() for p in positions]
+            host = host[:, np.argsort(order)]
+        silent = (host[:, :, :1] < 0).any(-1).any(0).tolist()
+        for layer, (ids, scores), missing in zip(self.layers, seen, silent, strict=True):
+            if ids != rows or scores != rows or missing:
+                shown = min(ids, scores) if (ids, scores) != (rows, rows) else 0
                 raise CaptureError(
-                    f"Layer {layer.spec.layer} showed {min(ids, logits)} routing rows for {rows} tokens, "
+                    f"Layer {layer.spec.layer} showed {shown} routing rows for {rows} tokens, "
                     "so the capture is not faithful."
                 )
-        self.discard()
-        arrays, tail = self._to_host(rows, router_scores, extra)
-        return RoutingRows(start=start, step=step, **arrays), tail
+        return host, tail
 
     @torch.no_grad()
-    def _to_host(self, rows: int, router_scores: bool, extra: torch.Tensor | None) -> tuple[dict[str, Any], list[int]]:
-        count = self.spec.num_moe_layers
-        ids = self._ids[:, :rows].transpose(0, 1)  # (R, L, K)
-        used = ids >= 0
-        probabilities = (
-            torch.softmax(self._logits[:, :rows].transpose(0, 1), -1) if count else self._logits.new_zeros((rows, 0, 0))
+    def _rows(self, host: torch.Tensor, start: int, step: Step, router_scores: bool) -> RoutingRows:
+        k, count = self.top_k, len(host)
+        ids, weights, given = host[..., :k], host[..., k : 2 * k], host[..., 2 * k :]
+        shape = (count, len(self.layers))
+        entropy, margin, mass = (torch.zeros(shape) for _ in range(3))
+        scores = torch.zeros((*shape, self.spec.num_experts)) if router_scores else None
+        for positions, used, experts, gating in self._kinds:
+            logits = gating.logits(given[:, positions, :experts])
+            chosen = ids[:, positions, : max(used, self.top_k - self.spec.top_k + used)].long()
+            probabilities = gating.probabilities(logits)
+            entropy[:, positions] = torch.special.entr(probabilities).sum(-1)
+            real = chosen >= 0
+            mass[:, positions] = (probabilities.gather(-1, chosen.clamp_min(0)) * real).sum(-1)
+            margin[:, positions] = _margin(gating.choice_scores(logits), chosen, real)
+            if scores is not None:
+                scores[:, positions, :experts] = probabilities
+        raw = ids.numpy()
+        return RoutingRows(
+            start=start,
+            step=step,
+            expert_ids=np.where(raw < 0, self.spec.no_expert, raw).astype(self.spec.id_dtype),
+            expert_weights=weights.clamp_min(0).half().numpy() if (raw < 0).any() else weights.half().numpy(),
+            router_scores=None if scores is None else scores.half().numpy(),
+            entropy=entropy.numpy(),
+            margin=margin.numpy(),
+            top_k_mass=mass.numpy(),
         )
-        parts: dict[str, torch.Tensor] = {
-            "expert_ids": ids,
-            "expert_weights": self._weights[:, :rows].transpose(0, 1).half(),
-            "entropy": torch.special.entr(probabilities).sum(-1),
-            "margin": self._margin(probabilities, used),
-            "top_k_mass": (probabilities.gather(-1, ids.clamp(min=0).long()) * used).sum(-1),
-        }
-        if router_scores:
-            parts["router_scores"] = probabilities.half()
-        if extra is not None:
-            parts["extra"] = extra.to(ids.device)
-        flat = [p.contiguous().flatten().view(torch.uint8) for p in parts.values()]
-        host = torch.cat(flat).cpu().numpy()
-        arrays: dict[str, Any] = {}
-        offset = 0
-        for (name, part), data in zip(parts.items(), flat, strict=True):
-            dtype = _NUMPY[part.dtype]
-            arrays[name] = host[offset : offset + len(data)].view(dtype).reshape(tuple(part.shape))
-            offset += len(data)
-        tail = [int(v) for v in arrays.pop("extra", [])]
-        raw = arrays["expert_ids"]
-        arrays["expert_ids"] = np.where(raw < 0, self.spec.no_expert, raw.view(np.uint16)).astype(self.spec.id_dtype)
-        return arrays, tail
 
-    def _margin(self, probabilities: torch.Tensor, used: torch.Tensor) -> torch.Tensor:
-        """The k-th largest probability minus the next; where all experts are used, the smallest probability."""
-        k = self.spec.top_k
-        top = probabilities.topk(min(k + 1, probabilities.shape[-1]), dim=-1).values
-        top = torch.nn.functional.pad(top, (0, k + 1 - top.shape[-1]))
-        if not k:
-            return probabilities.sum(-1)
-        last = used.sum(-1, keepdim=True).clamp(min=1)
-        return (top.gather(-1, last - 1) - top.gather(-1, last)).squeeze(-1)
+    def _cell(self, position: int) -> torch.Tensor:
+        """(max_rows, width) view of one layer's part of its device's buffer."""
+        device = next(d for d, positions in self._places.items() if position in positions)
+        positions = self._places[device]
+        table = self._buffers[device][HEAD:].view(self.max_rows, len(positions), self.width)
+        return table[:, positions.index(position)]
 
     def _router_hook(self, position: int) -> Any:
-        logits_of_layer, experts = self._logits[position], self.layers[position].spec.num_experts
+        layer, seen, k = self.layers[position], self._rows_seen[position], self.top_k
+        experts = layer.spec.num_experts
 
         def hook(module: nn.Module, args: Any, output: Any) -> None:
-            logits = output[0].detach()
-            rows = logits.shape[0]
+            scores = layer.scores(output).detach()
+            rows = scores.shape[0]
             if rows <= self.max_rows:
-                logits_of_layer[:rows, :experts].copy_(logits)
-            self._seen_logits[position] += rows
+                cell = self._cells[position]
+                cell[:rows, 2 * k : 2 * k + experts].copy_(scores)
+                if layer.gates_at is not None:
+                    ids, weights = layer.dense(output)
+                    cell[:rows, : ids.shape[-1]].copy_(ids)
+                    cell[:rows, k : k + ids.shape[-1]].copy_(weights.detach())
+            if not torch.compiler.is_compiling():
+                seen[1] += rows
+                seen[0] += rows if layer.gates_at is not None else 0
 
         return hook
 
     def _experts_hook(self, position: int) -> Any:
-        ids_of_layer, weights_of_layer = self._ids[position], self._weights[position]
-        k = self.layers[position].spec.top_k
+        call, seen, k = self.layers[position].call, self._rows_seen[position], self.top_k
+        assert call
 
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            ids = args[1] if len(args) > 1 else kwargs["top_k_index"]
-            weights = args[2] if len(args) > 2 else kwargs["top_k_weights"]
-            rows = ids.shape[0]
+            ids, weights = call.routing(args, kwargs)
+            rows, used = ids.shape
             if rows <= self.max_rows:
-                ids_of_layer[:rows, :k].copy_(ids)
-                weights_of_layer[:rows, :k].copy_(weights.detach())
-            self._seen_ids[position] += rows
+                cell = self._cells[position]
+                cell[:rows, :used].copy_(ids)
+                cell[:rows, k : k + used].copy_(weights.detach())
+            if not torch.compiler.is_compiling():
+                seen[0] += rows
 
         return hook
 
@@ -182,14 +254,40 @@ def capture_routing(model: nn.Module, max_rows: int = 512) -> RoutingCapture:
     return RoutingCapture(find_moe_layers(model), max_rows)
 
 
-_NUMPY = {
-    torch.int16: np.dtype(np.int16),
-    torch.int64: np.dtype(np.int64),
-    torch.float16: np.dtype(np.float16),
-    torch.float32: np.dtype(np.float32),
-}
-
-
-def _device(router: nn.Module) -> torch.device:
-    device = next(router.parameters()).device
+def device_of(layer: MoELayer) -> torch.device:
+    """Where a layer's routing comes to be; the host where its weights are kept elsewhere until they are needed."""
+    device = next(layer.router.parameters()).device
     return torch.device("cpu") if device.type == "meta" else device
+
+
+def _by_device(devices: Sequence[torch.device]) -> dict[torch.device, list[int]]:
+    places: dict[torch.device, list[int]] = {}
+    for position, device in enumerate(devices):
+        places.setdefault(device, []).append(position)
+    return places
+
+
+def _same_formula(layers: Sequence[MoELayer]) -> list[tuple[list[int] | slice, int, int, Gating]]:
+    """Layers that can be worked out together: their positions, k, experts and one gating with stacked biases."""
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    for position, layer in enumerate(layers):
+        key = (layer.spec.top_k, layer.spec.num_experts, *layer.gating.key())
+        groups.setdefault(key, []).append(position)
+    return [
+        (
+            slice(None) if len(groups) == 1 else positions,
+            layers[positions[0]].spec.top_k,
+            layers[positions[0]].spec.num_experts,
+            layers[positions[0]].gating.stacked([layers[p].gating for p in positions]),
+        )
+        for positions in groups.values()
+    ]
+
+
+def _margin(ranked: torch.Tensor, chosen: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+    """The least chosen score minus the best one not chosen; where all are chosen, the least chosen score."""
+    least = ranked.gather(-1, chosen.clamp_min(0)).masked_fill(~real, torch.inf).amin(-1)
+    others = torch.cat([ranked, ranked[..., :1]], -1)  # the last column takes the places of "no expert"
+    index = torch.where(real, chosen, ranked.shape[-1])
+    best = others.scatter(-1, index, -torch.inf)[..., :-1].amax(-1)
+    return torch.where(torch.isfinite(best), least - best, least)

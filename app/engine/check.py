@@ -18,8 +18,10 @@ from transformers import DynamicCache
 from analysis.errors import CaptureError
 from analysis.trace import RoutingRows, Step
 from app.engine.capture import RoutingCapture
+from app.engine.expert_outputs import dense_gates, dense_inputs, outputs_of
+from app.engine.gating import agreement, ties
 from app.engine.models import cache_argument, first_line
-from app.engine.router import MoELayer, expected_weights
+from app.engine.router import MoELayer, linear_scores
 
 MATCH = 0.999
 """Least fraction of executed ids that the recomputed selection must share."""
@@ -96,7 +98,7 @@ class _Witness:
 
     def __init__(self, layers: list[MoELayer]) -> None:
         self.layers = layers
-        self.router_input: dict[int, torch.Tensor] = {}
+        self.router_call: dict[int, tuple[tuple[Any, ...], dict[str, Any]]] = {}
         self.experts_input: dict[int, torch.Tensor] = {}
         self.experts_output: dict[int, torch.Tensor] = {}
         self._handles: list[Any] = []
@@ -104,9 +106,8 @@ class _Witness:
     def __enter__(self) -> _Witness:
         for i, layer in enumerate(self.layers):
             self._handles += [
-                layer.router.register_forward_pre_hook(self._keep(self.router_input, i)),
-                layer.experts.register_forward_pre_hook(self._keep(self.experts_input, i)),
-                layer.experts.register_forward_hook(self._keep_output(i)),
+                layer.router.register_forward_pre_hook(self._keep_call(i), with_kwargs=True),
+                layer.experts.register_forward_hook(self._keep_output(i), with_kwargs=True),
             ]
         return self
 
@@ -114,45 +115,58 @@ class _Witness:
         for handle in self._handles:
             handle.remove()
 
-    def _keep(self, where: dict[int, torch.Tensor], position: int) -> Any:
-        def hook(module: nn.Module, args: tuple[Any, ...]) -> None:
-            where[position] = args[0].detach().clone()
+    def _keep_call(self, position: int) -> Any:
+        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            self.router_call[position] = tuple(_copied(a) for a in args), dict(kwargs)
 
         return hook
 
     def _keep_output(self, position: int) -> Any:
-        def hook(module: nn.Module, args: tuple[Any, ...], output: torch.Tensor) -> None:
+        call = self.layers[position].call
+
+        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: torch.Tensor) -> None:
+            self.experts_input[position] = _copied(call.tokens(args, kwargs) if call else args[0])
             self.experts_output[position] = output.detach().clone()
 
         return hook
 
 
+def _copied(value: Any) -> Any:
+    return value.detach().clone() if isinstance(value, torch.Tensor) else value
+
+
 def _compare_layers(result: CaptureCheck, layers: list[MoELayer], witness: _Witness, rows: RoutingRows) -> None:
     agree, counted = 0, 0
     sums: list[np.ndarray] = []
+    coarse = False
     for position, layer in enumerate(layers):
         number, spec = layer.spec.layer, layer.spec
-        if position not in witness.router_input or position not in witness.experts_output:
+        if position not in witness.router_call or position not in witness.experts_output:
             result.problems.append(f"Layer {number} never ran its router and experts.")
             continue
         result.layers_captured += 1
-        hidden = witness.router_input[position].reshape(-1, witness.router_input[position].shape[-1])
-        executed = torch.as_tensor(rows.expert_ids[:, position, : spec.top_k].astype(np.int64), device=hidden.device)
-        if len(executed) != len(hidden):
-            result.problems.append(f"Layer {number} routed {len(hidden)} tokens, but {len(executed)} rows came.")
+        logits = layer.gating.logits(_scores(layer, *witness.router_call[position]))
+        executed = torch.as_tensor(rows.expert_ids[:, position, : spec.top_k].astype(np.int64), device=logits.device)
+        if len(executed) != len(logits):
+            result.problems.append(f"Layer {number} routed {len(logits)} tokens, but {len(executed)} rows came.")
             continue
-        logits = _router_logits(layer, hidden)
-        match, ties = _selection(logits, executed)
-        agree, counted, result.ties = agree + int(match.sum()), counted + match.numel(), result.ties + ties
+        ranked = layer.gating.choice_scores(logits)
+        open_rows = ~ties(ranked, spec.top_k)
+        match = agreement(ranked.topk(spec.top_k, -1).indices, executed)[open_rows]
+        agree, counted = agree + int(match.sum()), counted + match.numel()
+        result.ties += int((~open_rows).sum())
         assert rows.expert_weights is not None
-        weights = rows.expert_weights[:, position, : spec.top_k].astype(np.float32)
-        expected = expected_weights(logits, executed, spec).cpu().numpy()
-        result.weight_error = max(result.weight_error, float(np.abs(weights - expected).max()))
-        sums.append(weights.sum(-1))
+        weights = torch.as_tensor(rows.expert_weights[:, position, : spec.top_k].astype(np.float32)).to(logits.device)
+        expected = layer.gating.weights(logits, executed)
+        largest = float(expected.abs().max()) or 1.0
+        result.weight_error = max(result.weight_error, float((weights - expected).abs().max()) / max(1.0, largest))
+        sums.append(weights.sum(-1).cpu().numpy())
         output = witness.experts_output[position].float()
-        rebuilt = _rebuild(layer, witness.experts_input[position], executed, torch.as_tensor(weights))
+        coarse |= witness.experts_output[position].dtype != torch.float32
+        rebuilt = _rebuild(layer, witness.experts_input[position], executed, weights)
         scale = float(output.abs().max()) or 1.0
-        result.output_error = max(result.output_error, float((rebuilt.reshape_as(output) - output).abs().max()) / scale)
+        error = float((rebuilt.reshape_as(output) - output).abs().max()) / scale if rebuilt is not None else math.inf
+        result.output_error = max(result.output_error, error)
     if not layers:
         return
     result.rows = len(rows)
@@ -160,7 +174,6 @@ def _compare_layers(result: CaptureCheck, layers: list[MoELayer], witness: _Witn
     if sums:
         every = np.concatenate(sums)
         result.weight_sum = {"min": float(every.min()), "max": float(every.max())}
-    coarse = layers[0].router.weight.dtype != torch.float32  # type: ignore[union-attr]
     if result.layers_captured != len(layers):
         result.problems.append(f"Only {result.layers_captured} of {len(layers)} MoE layers were captured.")
     if result.ids_match < MATCH:
@@ -175,62 +188,34 @@ def _compare_layers(result: CaptureCheck, layers: list[MoELayer], witness: _Witn
         )
 
 
-def _router_logits(layer: MoELayer, hidden: torch.Tensor) -> torch.Tensor:
-    weight, bias = layer.router.weight, getattr(layer.router, "bias", None)
-    if weight.device.type == "meta":  # type: ignore[union-attr]
-        return layer.router(hidden)[0].float()
-    return nn.functional.linear(hidden.to(weight.dtype), weight, bias).float()  # type: ignore[arg-type]
+def _scores(layer: MoELayer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor:
+    """What the router hands out for an input that was kept: worked out here where it is a product of matrices, else
+    by asking the router again."""
+    if layer.linear:
+        return linear_scores(layer.router, args[0].reshape(-1, args[0].shape[-1]), layer.linear)
+    return layer.scores(layer.router.forward(*args, **kwargs))
 
 
-def _selection(logits: torch.Tensor, executed: torch.Tensor) -> tuple[torch.Tensor, int]:
-    """Which executed ids are among the top k of ``logits``, rows with a tie at the k-th place left out; and how many
-    such rows there are."""
-    k = executed.shape[-1]
-    top = logits.topk(min(k + 1, logits.shape[-1]), -1)
-    chosen = top.indices[:, :k]
-    same = (executed.unsqueeze(-1) == chosen.unsqueeze(-2)).any(-1)
-    distinct = executed.sort(-1).values.diff(dim=-1).ne(0).all(-1, keepdim=True)
-    if top.values.shape[-1] <= k:
-        return same & distinct, 0
-    tie = (top.values[:, k - 1] - top.values[:, k]).abs() <= 1e-6 * top.values[:, k - 1].abs()
-    return (same & distinct)[~tie], int(tie.sum())
-
-
-def _rebuild(layer: MoELayer, hidden: torch.Tensor, ids: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """The experts' output worked out in float32 from ids, weights and the experts' parameters, expert by expert.
-
-    Where the parameters are not plain stacked matrices (quantized, offloaded) the experts module itself is called.
-    """
-    experts, hidden = layer.experts, hidden.reshape(-1, hidden.shape[-1])
-    weights = weights.to(hidden.device)
-    gate_up, down = getattr(experts, "gate_up_proj", None), getattr(experts, "down_proj", None)
-    plain = (
-        isinstance(gate_up, torch.Tensor)
-        and isinstance(down, torch.Tensor)
-        and hasattr(experts, "act_fn")
-        and gate_up.is_floating_point()
-        and gate_up.device.type != "meta"
-        and gate_up.shape[0] == layer.spec.num_experts
-        and gate_up.shape[-1] == hidden.shape[-1]
-        and down.shape[-2:] == (hidden.shape[-1], gate_up.shape[-2] // 2)
-    )
-    if not plain:
-        return experts(hidden, ids, weights.to(hidden.dtype)).float()
-    output = torch.zeros(hidden.shape, dtype=torch.float32, device=hidden.device)
-    for expert in ids.unique().tolist():
-        row, rank = torch.where(ids == expert)
-        gate, up = (hidden[row].float() @ gate_up[expert].float().T).chunk(2, -1)  # type: ignore[index]
-        out = (experts.act_fn(gate) * up) @ down[expert].float().T  # type: ignore[operator,index]
-        output.index_add_(0, row, out * weights[row, rank, None])
-    return output
+def _rebuild(layer: MoELayer, seen: torch.Tensor, ids: torch.Tensor, weights: torch.Tensor) -> torch.Tensor | None:
+    """The experts' output worked out in float32 from captured ids and weights, one expert at a time; None where the
+    experts were not given what those say."""
+    if layer.call:
+        return outputs_of(layer, seen, ids, weights).sum(1)
+    gates = dense_gates(ids, weights, layer.spec.num_experts)
+    inputs = seen.reshape(gates.shape[-1], len(gates), -1)
+    strongest, first = gates.max(-1)
+    own = torch.arange(len(gates), device=gates.device)
+    tokens = inputs[first, own].float() / strongest.unsqueeze(-1)
+    if (inputs.float() - dense_inputs(tokens, gates).reshape_as(inputs)).abs().max() > 0.05 * inputs.abs().max():
+        return None
+    return layer.experts.forward(dense_inputs(tokens.to(seen.dtype), gates)).float()
 
 
 def _check_causality(
     result: CaptureCheck, model: nn.Module, capture: RoutingCapture, ids: torch.Tensor, rows: RoutingRows
 ) -> None:
     changed, at = ids.clone(), ids.shape[1] // 2
-    size = model.get_input_embeddings().weight.shape[0]  # type: ignore[operator,union-attr]
-    changed[0, at] = (int(changed[0, at]) + size // 2) % size
+    changed[0, at] = next((t for t in ids[0].tolist() if t != int(ids[0, at])), int(ids[0, at]) ^ 1)
     model(input_ids=changed, use_cache=False)
     other, _ = capture.drain(ids.shape[1], 0, Step.PREFILL)
     before = _same_sets(rows.expert_ids[:at], other.expert_ids[:at])

@@ -19,15 +19,15 @@ from transformers import (
 
 from analysis.errors import CaptureError
 from analysis.trace import Step
-from app.engine.capture import capture_routing
+from app.engine.capture import RoutingCapture, capture_routing
 from app.engine.router import find_moe_layers
 from tests.tiny_models import tiny_dense, tiny_moe
 
 IDS = torch.arange(3, 15).unsqueeze(0)
 
 
-def run(model, ids=IDS, **options):
-    with torch.no_grad(), capture_routing(model) as capture:
+def run(model, ids=IDS, layers=None, **options):
+    with torch.no_grad(), RoutingCapture(layers or find_moe_layers(model)) as capture:
         logits = model(ids).logits
         rows, _ = capture.drain(ids.shape[1], 0, Step.PREFILL, **options)
     return logits, rows
@@ -65,10 +65,11 @@ def test_hooks_are_gone_after_the_block_even_after_an_error():
 def test_rows_are_the_layers_own_numbers_and_what_the_experts_were_called_with():
     model = tiny_moe()
     called = []
-    for layer in find_moe_layers(model):
+    layers = find_moe_layers(model)
+    for layer in layers:
         layer.experts.register_forward_pre_hook(lambda m, args: called.append((args[1].clone(), args[2].clone())))
-    _, rows = run(model)
-    assert [layer.spec.layer for layer in find_moe_layers(model)] == [0, 2, 3]
+    _, rows = run(model, layers=layers)
+    assert [layer.spec.layer for layer in layers] == [0, 2, 3]
     assert rows.expert_ids.dtype == np.uint8 and rows.expert_ids.shape == (12, 3, 4)
     for position, (ids, weights) in enumerate(called):
         assert np.array_equal(rows.expert_ids[:, position], ids.numpy())
@@ -78,9 +79,10 @@ def test_rows_are_the_layers_own_numbers_and_what_the_experts_were_called_with()
 def test_entropy_margin_mass_and_scores_follow_from_the_router_logits():
     model = tiny_moe()
     seen = []
-    for layer in find_moe_layers(model):
+    layers = find_moe_layers(model)
+    for layer in layers:
         layer.router.register_forward_hook(lambda m, args, output: seen.append(output[0].double()))
-    _, rows = run(model, router_scores=True)
+    _, rows = run(model, layers=layers, router_scores=True)
     for position, logits in enumerate(seen):
         p = torch.softmax(logits, -1).numpy()
         top = np.sort(p, -1)[:, ::-1]
@@ -212,11 +214,10 @@ def test_what_a_router_computes_is_found_by_asking_it(build, experts, renormalis
     "change",
     [
         lambda logits, weights, ids: (logits, torch.sigmoid(weights * 9), ids),
-        lambda logits, weights, ids: (torch.softmax(logits, -1), weights, ids),
         lambda logits, weights, ids: (logits, weights, (ids + 1) % 16),
-        lambda logits, weights, ids: (logits, weights),
+        lambda logits, weights, ids: (logits * logits, weights, ids),
     ],
-    ids=["another formula", "probabilities under the name of logits", "another choice", "two values"],
+    ids=["another formula", "another choice", "other scores"],
 )
 def test_a_router_that_is_not_understood_is_refused(change):
     model = tiny_moe()
@@ -225,3 +226,18 @@ def test_a_router_that_is_not_understood_is_refused(change):
     router.forward = lambda hidden: change(*original(hidden))
     with pytest.raises(CaptureError, match="not understood"):
         find_moe_layers(model)
+
+
+def test_probabilities_under_the_name_of_logits_are_not_put_through_a_second_softmax():
+    model = tiny_moe()
+    _, usual = run(model, router_scores=True)
+    for router in [layer.router for layer in find_moe_layers(model)]:
+        original = router.forward
+        router.forward = lambda hidden, original=original: (
+            torch.softmax((out := original(hidden))[0], -1),
+            *out[1:],
+        )
+    assert {layer.gating.gives for layer in find_moe_layers(model)} == {"probabilities"}
+    _, rows = run(model, router_scores=True)
+    np.testing.assert_allclose(rows.entropy, usual.entropy, rtol=1e-4)
+    np.testing.assert_allclose(rows.router_scores, usual.router_scores, atol=1e-3)

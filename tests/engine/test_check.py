@@ -104,7 +104,7 @@ def test_a_missing_layer_is_caught():
 
 def test_weights_that_were_not_renormalised_as_stated_are_caught():
     model = tiny_moe(norm_topk_prob=False)
-    layers = [replace(layer, spec=replace(layer.spec, renormalised=True)) for layer in find_moe_layers(model)]
+    layers = [replace(layer, gating=replace(layer.gating, renormalised=True)) for layer in find_moe_layers(model)]
     result = checked(model, RoutingCapture(layers))
     assert not result.ok and "gate weights differ" in result.problems[0]
 
