@@ -71,6 +71,7 @@ class RoutingCapture:
             floats = HEAD + max_rows * len(positions) * self.width
             self._buffers[device] = torch.full((floats,), -1.0, device=device)
         self._cells = [self._cell(position) for position in range(len(self.layers))]
+        self._views: list[dict[int, tuple[torch.Tensor, ...]]] = [{} for _ in self.layers]
 
     def install(self) -> None:
         """Register the hooks; nothing happens if they are registered."""
@@ -151,7 +152,7 @@ class RoutingCapture:
             buffer, floats = self._buffers[device], HEAD + rows * len(positions) * self.width
             if extra is not None and tail is None:
                 buffer[:HEAD].view(torch.int64).copy_(extra)
-            copy = buffer[:floats].cpu() if device.type != "cpu" else buffer[:floats].clone()
+            copy = buffer[:floats].to("cpu", copy=True)
             buffer[HEAD:floats].fill_(-1.0)  # a layer that does not write the next pass is found out
             if extra is not None and tail is None:
                 tail = copy[:HEAD].view(torch.int64).tolist()
@@ -208,20 +209,30 @@ class RoutingCapture:
         table = self._buffers[device][HEAD:].view(self.max_rows, len(positions), self.width)
         return table[:, positions.index(position)]
 
+    def _view(self, position: int, rows: int) -> tuple[torch.Tensor, ...]:
+        """Where ``rows`` rows of a layer are written: ids, weights, scores. Kept for decoding, one row at a time."""
+        kept = self._views[position]
+        if rows not in kept:
+            k, cell = self.layers[position].spec.top_k, self._cells[position][:rows]
+            experts = self.layers[position].spec.num_experts
+            ids, weights, scores = cell.split((self.top_k, self.top_k, self.spec.num_experts), -1)
+            kept.clear()
+            kept[rows] = ids[:, :k], weights[:, :k], scores[:, :experts]
+        return kept[rows]
+
     def _router_hook(self, position: int) -> Any:
-        layer, seen, k = self.layers[position], self._rows_seen[position], self.top_k
-        experts = layer.spec.num_experts
+        layer, seen = self.layers[position], self._rows_seen[position]
 
         def hook(module: nn.Module, args: Any, output: Any) -> None:
-            scores = layer.scores(output).detach()
-            rows = scores.shape[0]
+            given = layer.scores(output)
+            rows = given.shape[0]
             if rows <= self.max_rows:
-                cell = self._cells[position]
-                cell[:rows, 2 * k : 2 * k + experts].copy_(scores)
+                ids, weights, scores = self._view(position, rows)
+                scores.copy_(given.detach())
                 if layer.gates_at is not None:
-                    ids, weights = layer.dense(output)
-                    cell[:rows, : ids.shape[-1]].copy_(ids)
-                    cell[:rows, k : k + ids.shape[-1]].copy_(weights.detach())
+                    executed, gates = layer.dense(output)
+                    ids.copy_(executed)
+                    weights.copy_(gates.detach())
             if not torch.compiler.is_compiling():
                 seen[1] += rows
                 seen[0] += rows if layer.gates_at is not None else 0
@@ -229,16 +240,16 @@ class RoutingCapture:
         return hook
 
     def _experts_hook(self, position: int) -> Any:
-        call, seen, k = self.layers[position].call, self._rows_seen[position], self.top_k
+        call, seen = self.layers[position].call, self._rows_seen[position]
         assert call
 
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            ids, weights = call.routing(args, kwargs)
-            rows, used = ids.shape
+            executed, gates = call.routing(args, kwargs)
+            rows = executed.shape[0]
             if rows <= self.max_rows:
-                cell = self._cells[position]
-                cell[:rows, :used].copy_(ids)
-                cell[:rows, k : k + used].copy_(weights.detach())
+                ids, weights, _ = self._view(position, rows)
+                ids.copy_(executed)
+                weights.copy_(gates.detach())
             if not torch.compiler.is_compiling():
                 seen[0] += rows
 
