@@ -18,8 +18,8 @@ from analysis.errors import CaptureError
 from analysis.trace import RoutingRows, Step
 from app.engine.capture import RoutingCapture
 from app.engine.expert_outputs import dense_gates, dense_inputs, outputs_of
-from app.engine.gating import agreement, ties
-from app.engine.models import ModelCache, first_line
+from app.engine.gating import follows, ties
+from app.engine.models import ModelCache, first_line, input_device
 from app.engine.router import MoELayer, linear_scores
 
 MATCH = 0.999
@@ -37,8 +37,8 @@ class CaptureCheck:
         ok: nothing in ``problems``.
         layers_captured: MoE layers whose rows arrived.
         rows: routing rows compared.
-        ids_match: fraction of executed ids equal to those recomputed from the router's input, rows with a tie at the
-            k-th place apart.
+        ids_match: fraction of executed ids equal to those recomputed from the router's input; where two experts tie for
+            the k-th place, either is right.
         ties: (row, layer) pairs with such a tie.
         weight_sum: least and largest sum of a row's gate weights.
         weight_error: largest difference between a captured gate weight and the recomputed one.
@@ -76,8 +76,7 @@ def check_capture(model: nn.Module, capture: RoutingCapture, token_ids: list[int
     result = CaptureCheck()
     if len(token_ids) < 4:
         raise ValueError("the check needs at least 4 tokens")
-    device = model.get_input_embeddings().weight.device  # type: ignore[operator,union-attr]
-    ids = torch.tensor([token_ids], device=device)
+    ids = torch.tensor([token_ids], device=input_device(model))
     try:
         with capture, _Witness(capture.layers) as witness:
             logits = model(input_ids=ids, use_cache=False).logits
@@ -155,10 +154,9 @@ def _compare_layers(result: CaptureCheck, layers: list[MoELayer], witness: _Witn
             result.problems.append(f"Layer {number} routed {len(logits)} tokens, but {len(executed)} rows came.")
             continue
         ranked = layer.gating.choice_scores(logits)
-        open_rows = ~ties(ranked, spec.top_k)
-        match = agreement(ranked.topk(spec.top_k, -1).indices, executed)[open_rows]
+        match = follows(ranked, executed)
         agree, counted = agree + int(match.sum()), counted + match.numel()
-        result.ties += int((~open_rows).sum())
+        result.ties += int(ties(ranked, spec.top_k).sum())
         assert rows.expert_weights is not None
         weights = torch.as_tensor(rows.expert_weights[:, position, : spec.top_k].astype(np.float32)).to(logits.device)
         expected = layer.gating.weights(logits, executed)

@@ -34,7 +34,7 @@ from app.engine.check import LEAST_SAME, CaptureCheck, check_capture
 from app.engine.compiled import CompiledDecode
 from app.engine.edits import edited_spec
 from app.engine.instruments import Instruments, Reading
-from app.engine.models import ModelCache
+from app.engine.models import ModelCache, input_device
 from app.engine.recorder import record
 from app.engine.router import find_moe_layers
 from app.engine.sampling import Sampler
@@ -85,7 +85,7 @@ class LocalEngine:
         self.text = TokenText(tokenizer)
         self.name = name or getattr(model.config, "_name_or_path", "") or type(model).__name__
         self.card = card_for(self.name)
-        self.device = model.get_input_embeddings().weight.device
+        self.device = input_device(model)
         layers = find_moe_layers(model, self._check_tokens()) if capture else []
         self._instruments = Instruments(layers, PREFILL_ROWS, stay=compiled)
         self.spec: RouterSpec = self._instruments.spec

@@ -85,6 +85,12 @@ def load_model(name: str = "", quantize: str = "") -> LoadedModel:
     )
 
 
+def input_device(model: Any) -> torch.device:
+    """Where token ids are to be; the host where the embedding is kept elsewhere until it is needed."""
+    device = model.get_input_embeddings().weight.device
+    return torch.device("cpu") if device.type == "meta" else device
+
+
 class ModelCache:
     """One sequence's cache, of whatever class the model makes for itself at its first pass."""
 

@@ -19,6 +19,7 @@ from torch import nn
 from analysis.errors import CaptureError
 from analysis.trace import LayerSpec, RouterSpec
 from app.engine.gating import Gating, explain
+from app.engine.models import first_line, input_device
 
 PROBE_TOKENS = 48
 Place = tuple[int, str]
@@ -152,15 +153,14 @@ def _probe_ids(model: nn.Module, token_ids: Sequence[int]) -> torch.Tensor:
     drawn = torch.randint(len(ordinary) if ordinary else 4096, (PROBE_TOKENS,), generator=generator).tolist()
     random = [ordinary[i] if ordinary else i for i in drawn]
     given = [int(t) for t in token_ids if 0 <= t < embedding.shape[0]]
-    return torch.tensor([(given + random)[:PROBE_TOKENS] if len(given) >= 8 else random], device=embedding.device)
+    return torch.tensor([(given + random)[:PROBE_TOKENS] if len(given) >= 8 else random], device=input_device(model))
 
 
 def _run(model: nn.Module, ids: torch.Tensor) -> None:
     try:
         model(input_ids=ids, use_cache=False)
     except (RuntimeError, ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
-        line = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
-        raise CaptureError(f"The model cannot be run here: {line}") from None
+        raise CaptureError(f"The model cannot be run here: {first_line(error)}") from None
 
 
 def _experts_called(
