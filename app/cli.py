@@ -41,6 +41,7 @@ def parser() -> argparse.ArgumentParser:
 
     check = commands.add_parser("check", help="load a checkpoint and verify the capture of its routing")
     check.add_argument("model", metavar="M", help="folder or hub name")
+    check.add_argument("--quantize", choices=("4bit", "8bit"), help="quantize the weights while loading")
     check.add_argument("--json", action="store_true", help="print JSON")
 
     record = commands.add_parser("record", help="answer (or route) every prompt of a file and keep the traces")
@@ -144,7 +145,7 @@ def _check(arguments: argparse.Namespace) -> int:
     if not arguments.model:
         raise BadValue("The model's name is empty; give a folder or a hub name.")
     try:
-        result = verify_checkpoint(arguments.model)
+        result = verify_checkpoint(arguments.model, arguments.quantize or "")
     except ModelError as error:
         if not arguments.json:
             raise

@@ -47,13 +47,13 @@ CHECK_KEYS = (
 """What ``python -m app check`` reports besides ``ok`` and ``problems``; null where it could not be found out."""
 
 
-def verify_checkpoint(name: str) -> dict[str, Any]:
+def verify_checkpoint(name: str, quantize: str = "") -> dict[str, Any]:
     """Load ``name`` and check its capture, whatever comes out: the JSON of ``python -m app check``.
 
     Raises:
         ModelError: it cannot be loaded completely.
     """
-    loaded = load_model(name)
+    loaded = load_model(name, quantize)
     config = loaded.model.config
     known = {
         "ok": False,
