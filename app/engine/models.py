@@ -26,7 +26,8 @@ QUANTIZATIONS = ("", "4bit", "8bit")
 _SHRINKS = {"fp8": 2.0}
 """How many times smaller than in 16 bits a checkpoint stays that is quantized by this method; by others at most 4."""
 
-_LOAD_ERRORS = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError)
+RUN_ERRORS = (RuntimeError, ValueError, TypeError, AttributeError, LookupError, ImportError, OSError)
+"""What loading or running a model raises where its files or this machine do not allow it."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def load_model(name: str = "", quantize: str = "") -> LoadedModel:
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # else a line for every product of two matrices
     try:
         config = AutoConfig.from_pretrained(name)
-    except _LOAD_ERRORS as error:
+    except RUN_ERRORS as error:
         raise ModelError(f"No model could be read from {name!r}: {first_line(error)}") from None
     method = _method(config)
     if method and quantize:
@@ -70,7 +71,7 @@ def load_model(name: str = "", quantize: str = "") -> LoadedModel:
     dtype, placement = _placement(name, config, quantize)
     try:
         tokenizer = AutoTokenizer.from_pretrained(name)
-    except _LOAD_ERRORS as error:
+    except RUN_ERRORS as error:
         raise ModelError(f"The tokenizer of {name!r} cannot be read: {first_line(error)}") from None
     if not set(tokenizer.get_vocab().values()) - set(tokenizer.added_tokens_decoder):
         raise ModelError(f"The tokenizer of {name!r} is missing: nothing but special tokens was found.")
@@ -161,7 +162,7 @@ def _placement(name: str, config: Any, quantize: str) -> tuple[torch.dtype, dict
     try:
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config)
-    except _LOAD_ERRORS as error:
+    except RUN_ERRORS as error:
         raise ModelError(f"{name!r} is not a language model that can be run: {first_line(error)}") from None
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 2**62
     needed, total = float(weight_bytes(model, quantize)), memory + gpu_gib() * 2**30

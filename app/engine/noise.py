@@ -6,7 +6,7 @@ Knows models and capture. A difference between two conditions that is not larger
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -61,8 +61,8 @@ def noise_floor(model: Any, token_ids: list[int], others: Mapping[str, Any] | No
     base, spec = _in_passes(model, layers, ids, len(token_ids)), RouterSpec(tuple(layer.spec for layer in layers))
     different = [_different(base, run, spec) for run in runs.values()]
     moved = [_moved(base, run, spec) for run in runs.values()]
-    axes, labels = ("way", "layer"), {"way": list(runs), "layer": spec.layer_numbers}
-    n = len(token_ids)
+    axes, n = ("way", "layer"), len(token_ids)
+    labels: dict[str, Sequence[Any]] = {"way": list(runs), "layer": spec.layer_numbers}
     return {
         "ids": Statistic("ids that differ", np.array(different), axes, labels, "share of ids", n=n),
         "load": Statistic("largest load difference", np.array(moved), axes, labels, "share of slots", n=n),

@@ -59,6 +59,7 @@ def verify_checkpoint(name: str, quantize: str = "") -> dict[str, Any]:
         "ok": False,
         **dict.fromkeys(CHECK_KEYS),
         "model_type": config.model_type,
+        "quantization": loaded.quantization,
         "num_layers": getattr(getattr(config, "text_config", None) or config, "num_hidden_layers", None),
     }
     try:

@@ -8,6 +8,7 @@ that those follow from. How they follow is found by ``gating.explain``. What can
 from __future__ import annotations
 
 import re
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from torch import nn
 from analysis.errors import CaptureError
 from analysis.trace import LayerSpec, RouterSpec
 from app.engine.gating import Gating, explain
-from app.engine.models import first_line, input_device
+from app.engine.models import RUN_ERRORS, first_line, input_device
 
 PROBE_TOKENS = 48
 Place = tuple[int, str]
@@ -118,8 +119,12 @@ def find_moe_layers(model: nn.Module, token_ids: Sequence[int] = ()) -> list[MoE
     Raises:
         CaptureError: there are experts whose routing is not understood.
     """
+    with _hooks_aside(model):
+        return _find(model, _probe_ids(model, token_ids))
+
+
+def _find(model: nn.Module, ids: torch.Tensor) -> list[MoELayer]:
     names = {module: name for name, module in model.named_modules()}
-    ids = _probe_ids(model, token_ids)
     calls = _experts_called(model, names, ids)
     _refuse_silent_experts(model, names, calls)
     blocks = {experts: _parent(model, names[experts]) for experts in calls}
@@ -130,6 +135,19 @@ def find_moe_layers(model: nn.Module, token_ids: Sequence[int] = ()) -> list[MoE
     if len(set(numbers)) != len(numbers):
         raise CaptureError(f"Several MoE blocks share a layer number ({numbers}), so rows could not be told apart.")
     return sorted(layers, key=lambda layer: layer.spec.layer)
+
+
+@contextmanager
+def _hooks_aside(model: nn.Module) -> Iterator[None]:
+    """Hooks that somebody else has put on the model neither see the short text nor answer for the routers."""
+    kept = [(m, m._forward_hooks, m._forward_pre_hooks) for m in model.modules()]
+    for module, _, _ in kept:
+        module._forward_hooks, module._forward_pre_hooks = OrderedDict(), OrderedDict()
+    try:
+        yield
+    finally:
+        for module, hooks, pre_hooks in kept:
+            module._forward_hooks, module._forward_pre_hooks = hooks, pre_hooks
 
 
 @dataclass
@@ -159,7 +177,7 @@ def _probe_ids(model: nn.Module, token_ids: Sequence[int]) -> torch.Tensor:
 def _run(model: nn.Module, ids: torch.Tensor) -> None:
     try:
         model(input_ids=ids, use_cache=False)
-    except (RuntimeError, ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
+    except RUN_ERRORS as error:
         raise CaptureError(f"The model cannot be run here: {first_line(error)}") from None
 
 
