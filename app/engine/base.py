@@ -174,7 +174,8 @@ class TokenEvent:
     """One token, and the routing that became known with it.
 
     A prompt token is reported once it has been prefilled; the last one of each prefill pass brings the rows of that
-    whole pass. A sampled token brings the row of the token before it: its own row exists only once it is fed back in.
+    whole pass. A sampled token brings the rows of tokens before it that have not been brought yet, or none: its own row
+    exists only once it is fed back in, and rows that follow each other quickly come together.
 
     Attributes:
         index: position in the turn's token sequence, prompt included, from 0.

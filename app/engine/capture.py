@@ -1,4 +1,4 @@
-"""The instrument: forward hooks that write every router's decision into preallocated buffers.
+"""The instrument: forward hooks that keep every router's decision until one pass is over.
 
 Knows MoE layers and tensors. Does not know requests, tokens or text. What is stored is what was executed: the ids and
 weights are those the experts were called with, the scores are those the router handed out; none is recomputed.
@@ -7,6 +7,7 @@ weights are those the experts were called with, the scores are those the router 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
@@ -19,37 +20,41 @@ from analysis.trace import RouterSpec, RoutingRows, Step
 from app.engine.gating import Gating
 from app.engine.router import MoELayer, find_moe_layers, router_spec
 
-HEAD = 2
-"""Floats before the rows of a buffer: the bytes of one int64 that leaves the device in the same copy."""
+
+@dataclass(frozen=True)
+class Pass:
+    """What the hooks kept of one forward pass of ``rows`` tokens: for each layer ids and weights (rows, K) and scores
+    (rows, E), or ``packed`` (rows, L, ids K | weights K | scores E) out of a compiled pass."""
+
+    rows: int
+    ids: tuple[torch.Tensor, ...] = ()
+    weights: tuple[torch.Tensor, ...] = ()
+    scores: tuple[torch.Tensor, ...] = ()
+    packed: torch.Tensor | None = None
 
 
 class RoutingCapture:
     """Usage::
 
-        with capture_routing(model, max_rows=512) as capture:
+        with capture_routing(model) as capture:
             model(input_ids)
-            rows, _ = capture.drain(input_ids.shape[1], start=0, step=Step.PREFILL)
+            rows = capture.drain(input_ids.shape[1], start=0, step=Step.PREFILL)
 
-    One float32 buffer a device, (rows, layers there, ids K | weights K | scores E). Hooks only copy into it, so they
-    can be compiled (install them first) and replayed in a CUDA graph; what follows from the scores is computed in
-    ``drain``, for all layers at once, after one copy to the host.
-
-    Args:
-        layers: what ``find_moe_layers`` returned.
-        max_rows: tokens that may be fed in one pass.
-        top_k: room for more experts a token than the routers choose, where an edit raises k.
+    The hooks compute nothing: they keep the tensors at hand. ``take`` hands out those of one pass, ``rows_of`` joins
+    the layers of one or more passes in a few operations, takes them off the device in one copy, and works out what
+    follows from the scores for all of them at once; ``drain`` is both. In a function that is compiled, ``packed`` after
+    the model's call makes the routing one more output of its graph: install the hooks first, for later ones never run.
     """
 
-    def __init__(self, layers: list[MoELayer], max_rows: int = 512, *, top_k: int = 0) -> None:
+    def __init__(self, layers: list[MoELayer]) -> None:
         self.layers = layers
         self.spec: RouterSpec = router_spec(layers)
-        self._experts = self.spec.num_experts
-        self._places = _by_device([device_of(layer) for layer in layers])
-        self._buffers: dict[torch.device, torch.Tensor] = {}
+        self._experts, self._top_k = self.spec.num_experts, self.spec.top_k
         self._kinds = _same_formula(layers)
-        self._rows_seen = [[0, 0] for _ in layers]
+        self._places = _by_device([device_of(layer) for layer in layers])
+        self._scores: list[list[torch.Tensor]] = [[] for _ in layers]
+        self._executed: list[list[tuple[torch.Tensor, torch.Tensor]]] = [[] for _ in layers]
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
-        self.reserve(max_rows, top_k)
 
     def __enter__(self) -> RoutingCapture:
         self.install()
@@ -57,21 +62,6 @@ class RoutingCapture:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.remove()
-
-    @property
-    def width(self) -> int:
-        """Floats of one row of one layer."""
-        return 2 * self.top_k + self._experts
-
-    def reserve(self, max_rows: int, top_k: int = 0) -> None:
-        """Make room for passes of ``max_rows`` tokens and ``top_k`` experts each; not while a compiled model writes
-        here."""
-        self.max_rows, self.top_k = max_rows, max(top_k, self.spec.top_k)
-        for device, positions in self._places.items():
-            floats = HEAD + max_rows * len(positions) * self.width
-            self._buffers[device] = torch.full((floats,), -1.0, device=device)
-        self._cells = [self._cell(position) for position in range(len(self.layers))]
-        self._decoding = [self._slices(p, 1, layer.spec.top_k) for p, layer in enumerate(self.layers)]
 
     def install(self) -> None:
         """Register the hooks; nothing happens if they are registered."""
@@ -84,46 +74,51 @@ class RoutingCapture:
                 self._handles.append(layer.experts.register_forward_pre_hook(hook, with_kwargs=True))
 
     def remove(self) -> None:
-        """Remove the hooks, and forget a pass that was not drained."""
+        """Remove the hooks, and forget a pass that was not taken."""
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
         self.discard()
 
     def discard(self) -> None:
-        """Forget the rows of the last pass."""
-        for seen in self._rows_seen:
-            seen[:] = 0, 0
+        """Forget the last pass."""
+        for kept in (*self._scores, *self._executed):
+            kept.clear()
 
-    def drain(
-        self,
-        rows: int,
-        start: int,
-        step: Step,
-        *,
-        router_scores: bool = False,
-        extra: torch.Tensor | None = None,
-        edited: RouterSpec | None = None,
-        compiled: bool = False,
-    ) -> tuple[RoutingRows, list[int]]:
-        """The ``rows`` rows of the pass just run, for tokens ``start``, ``start + 1``, …
-
-        Args:
-            rows: tokens that were fed.
-            router_scores: also the router's probabilities of all experts.
-            extra: (1,) int64 tensor that leaves the device in the same copy, for example the sampled token.
-            edited: where the routing was edited, the spec with the room that the edits need.
-            compiled: the pass was a compiled one, whose hooks run no Python.
-
-        Returns:
-            The rows, and ``extra`` as a list.
+    def take(self, rows: int) -> Pass:
+        """The pass just run, of ``rows`` tokens; its tensors stay on the device.
 
         Raises:
-            CaptureError: a layer was not seen, was seen twice, or with another number of rows; or they are more than
-                ``max_rows``.
+            CaptureError: a layer was not seen, was seen twice, or with another number of rows.
         """
-        host, tail = self._to_host(rows, extra, compiled)
-        return self._rows(host, start, step, router_scores, edited), tail
+        for layer, scores, executed in zip(self.layers, self._scores, self._executed, strict=True):
+            counts = [s.shape[0] for s in scores], [ids.shape[0] for ids, _ in executed]
+            if counts != ([rows], [rows]):
+                seen = min(sum(counts[0]), sum(counts[1]))
+                self.discard()
+                raise CaptureError(
+                    f"Layer {layer.spec.layer} showed {seen} routing rows for {rows} tokens, "
+                    "so the capture is not faithful."
+                )
+        taken = Pass(
+            rows,
+            tuple(executed[0][0] for executed in self._executed),
+            tuple(executed[0][1] for executed in self._executed),
+            tuple(scores[0] for scores in self._scores),
+        )
+        self.discard()
+        return taken
+
+    def packed(self, rows: int) -> torch.Tensor:
+        """``take`` as one tensor (rows, L, ids K | weights K | scores E), float32; for compiled functions."""
+        taken = self.take(rows)
+        return self._joined([taken], range(len(self.layers))) if self.layers else torch.zeros((rows, 0, 0))
+
+    def drain(
+        self, rows: int, start: int, step: Step, *, router_scores: bool = False, edited: RouterSpec | None = None
+    ) -> RoutingRows:
+        """The rows of the pass just run, for tokens ``start``, ``start + 1``, …; ``take`` and ``rows_of`` in one."""
+        return self.rows_of([self.take(rows)], start, step, router_scores=router_scores, edited=edited)
 
     def drain_batch(
         self, mask: torch.Tensor, starts: Sequence[int], step: Step, *, router_scores: bool = False
@@ -134,142 +129,139 @@ class RoutingCapture:
             mask: (B, S) true where a token is real, on either side.
             starts: for each sequence the index of its first token in this pass.
         """
-        host, _ = self._to_host(mask.numel(), None, False)
-        sequences = host.unflatten(0, tuple(mask.shape))
+        sequences = self._to_host([self.take(mask.numel())]).unflatten(0, tuple(mask.shape))
         return [
             self._rows(sequence[keep], start, step, router_scores)
             for sequence, keep, start in zip(sequences, mask.bool().cpu(), starts, strict=True)
         ]
 
-    def _to_host(self, rows: int, extra: torch.Tensor | None, compiled: bool) -> tuple[torch.Tensor, list[int]]:
-        """(rows, L, width) on the host, and the values of ``extra``."""
-        if rows > self.max_rows:
-            self.discard()
-            raise CaptureError(f"{rows} tokens were fed at once; this capture has room for {self.max_rows}.")
-        seen = [(rows, rows)] * len(self.layers) if compiled else [tuple(s) for s in self._rows_seen]
-        self.discard()
-        parts, tail = [], None
-        for device, positions in self._places.items():
-            buffer, floats = self._buffers[device], HEAD + rows * len(positions) * self.width
-            if extra is not None and tail is None:
-                buffer[:HEAD].view(torch.int64).copy_(extra)
-            copy = buffer[:floats].to("cpu", copy=True)
-            buffer[HEAD:floats].fill_(-1.0)  # a layer that does not write the next pass is found out
-            if extra is not None and tail is None:
-                tail = copy[:HEAD].view(torch.int64).tolist()
-            parts.append(copy[HEAD:].view(rows, len(positions), self.width))
-        if tail is None:
-            tail = [] if extra is None else extra.tolist()
-        host = torch.cat(parts, 1) if parts else torch.zeros((rows, 0, self.width))
-        if len(parts) > 1:
-            order = [p for positions in self._places.values() for p in positions]
-            host = host[:, np.argsort(order)]
-        silent = (host[:, :, :1] < 0).any(-1).any(0).tolist()
-        for layer, (ids, scores), missing in zip(self.layers, seen, silent, strict=True):
-            if ids != rows or scores != rows or missing:
-                shown = min(ids, scores) if (ids, scores) != (rows, rows) else 0
-                raise CaptureError(
-                    f"Layer {layer.spec.layer} showed {shown} routing rows for {rows} tokens, "
-                    "so the capture is not faithful."
-                )
-        return host, tail
+    def rows_of(
+        self,
+        passes: Sequence[Pass],
+        start: int,
+        step: Step,
+        *,
+        router_scores: bool = False,
+        edited: RouterSpec | None = None,
+    ) -> RoutingRows:
+        """The rows of consecutive passes of equal size, for tokens ``start``, ``start + 1``, …
+
+        Args:
+            router_scores: also the router's probabilities of all experts.
+            edited: where the routing was edited, the spec with the room that the edits need.
+        """
+        return self._rows(self._to_host(passes), start, step, router_scores, edited)
+
+    @torch.no_grad()
+    def _to_host(self, passes: Sequence[Pass]) -> torch.Tensor:
+        """(rows, L, ids K | weights K | scores E) float32 on the host."""
+        if not self.layers:
+            return torch.zeros((sum(p.rows for p in passes), 0, 0))
+        if passes[0].packed is not None:
+            return torch.cat([p.packed for p in passes if p.packed is not None]).cpu()
+        parts = [self._joined(passes, positions).cpu() for positions in self._places.values()]
+        if len(parts) == 1:
+            return parts[0]
+        order = [p for positions in self._places.values() for p in positions]
+        return torch.cat(parts, 1)[:, np.argsort(order)]
+
+    def _joined(self, passes: Sequence[Pass], positions: Sequence[int]) -> torch.Tensor:
+        """(rows, layers, ids K | weights K | scores E) of the layers of one device, still on it."""
+        k = max([self._top_k, *[p.ids[i].shape[-1] for p in passes for i in positions]])
+        widths = {"ids": k, "weights": k, "scores": self._experts}
+        shape = (len(passes), len(positions), passes[0].rows)
+        tables = [
+            torch.cat([_widened(getattr(p, name)[i], width) for p in passes for i in positions]).view(*shape, width)
+            for name, width in widths.items()
+        ]
+        return torch.cat(tables, -1).transpose(1, 2).flatten(0, 1).float()
 
     @torch.no_grad()
     def _rows(
         self, host: torch.Tensor, start: int, step: Step, router_scores: bool, edited: RouterSpec | None = None
     ) -> RoutingRows:
         spec = edited or self.spec
-        ids, weights, given = host.split((self.top_k, self.top_k, self._experts), -1)
+        room = (host.shape[-1] - self._experts) // 2
+        ids, weights, given = host.split((room, room, self._experts), -1) if self.layers else (host, host, host)
         ids, weights = ids[..., : spec.top_k], weights[..., : spec.top_k]
         if edited:  # an expert named again with no weight fills a place that the edit left empty
             again = (ids[..., 1:] == ids[..., :1]) & (weights[..., 1:] == 0)
             ids = torch.cat([ids[..., :1], ids[..., 1:].masked_fill(again, -1)], -1)
-        shape = (len(host), len(self.layers))
-        entropy, margin, mass = (torch.zeros(shape) for _ in range(3))
-        scores = torch.zeros((*shape, spec.num_experts)) if router_scores else None
-        for positions, experts, gating in self._kinds:
-            logits = gating.logits(given[:, positions, :experts])
-            chosen = ids[:, positions].long()
-            probabilities = gating.probabilities(logits)
-            entropy[:, positions] = torch.special.entr(probabilities).sum(-1)
-            real = chosen >= 0
-            mass[:, positions] = (probabilities.gather(-1, chosen.clamp_min(0)) * real).sum(-1)
-            margin[:, positions] = _margin(gating.choice_scores(logits), chosen, real)
-            if scores is not None:
-                scores[:, positions, :experts] = probabilities
+        derived = [self._derive(given, ids, *kind) for kind in self._kinds]
+        entropy, margin, mass, scores = derived[0] if len(derived) == 1 else self._collected(derived, host)
+        raw = ids.numpy()
+        none = raw < 0
+        if none.any():
+            raw, weights = np.where(none, spec.no_expert, raw), weights.where(ids >= 0, 0.0)
         return RoutingRows(
             start=start,
             step=step,
-            expert_ids=ids.where(ids >= 0, spec.no_expert).numpy().astype(spec.id_dtype),
-            expert_weights=weights.where(ids >= 0, 0.0).half().numpy(),
-            router_scores=None if scores is None else scores.half().numpy(),
+            expert_ids=raw.astype(spec.id_dtype),
+            expert_weights=weights.half().numpy(),
+            router_scores=scores.half().numpy() if router_scores else None,
             entropy=entropy.numpy(),
             margin=margin.numpy(),
             top_k_mass=mass.numpy(),
         )
 
-    def _cell(self, position: int) -> torch.Tensor:
-        """(max_rows, width) view of one layer's part of its device's buffer."""
-        device = next(d for d, positions in self._places.items() if position in positions)
-        positions = self._places[device]
-        table = self._buffers[device][HEAD:].view(self.max_rows, len(positions), self.width)
-        return table[:, positions.index(position)]
+    def _derive(
+        self, given: torch.Tensor, ids: torch.Tensor, positions: list[int] | slice, experts: int, gating: Gating
+    ) -> tuple[torch.Tensor, ...]:
+        """Entropy, margin, mass (R, layers) and probabilities (R, layers, E) of the layers of one formula."""
+        logits = gating.logits(given[:, positions, :experts])
+        chosen = ids[:, positions].long()
+        probabilities = gating.probabilities(logits)
+        ranked = gating.choice_scores(logits) if gating.ranks_otherwise else probabilities
+        missing = None
+        if int(chosen.min()) < 0:
+            missing = chosen < 0
+            chosen = chosen.where(~missing, chosen[..., :1].clamp_min(0))  # again the first: changes no least or best
+        of_chosen = ranked.gather(-1, chosen)
+        best = ranked.scatter(-1, chosen, -torch.inf).amax(-1)
+        margin = of_chosen.amin(-1)
+        margin = margin - (best if self.spec.top_k < experts else best.nan_to_num(neginf=0.0))
+        mass = probabilities.gather(-1, chosen) if gating.ranks_otherwise else of_chosen
+        if missing is not None:
+            mass = mass.masked_fill(missing, 0.0)
+        return torch.special.entr(probabilities).sum(-1), margin, mass.sum(-1), probabilities
 
-    def _view(self, position: int, rows: int, used: int) -> tuple[torch.Tensor, ...]:
-        """Where ``rows`` rows of a layer are written: ids, weights, scores."""
-        if rows == 1 and used == self.layers[position].spec.top_k:
-            return self._decoding[position]
-        return self._slices(position, rows, used)
-
-    def _slices(self, position: int, rows: int, used: int) -> tuple[torch.Tensor, ...]:
-        cell, experts = self._cells[position][:rows], self.layers[position].spec.num_experts
-        ids, weights, scores = cell.split((self.top_k, self.top_k, self._experts), -1)
-        return ids[:, :used], weights[:, :used], scores[:, :experts]
+    def _collected(self, derived: list[tuple[torch.Tensor, ...]], host: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """What ``_derive`` gave for several formulas, in the order of the layers."""
+        shape = (len(host), len(self.layers))
+        found = [torch.zeros(shape) for _ in range(3)] + [torch.zeros((*shape, self._experts))]
+        for (positions, experts, _), values in zip(self._kinds, derived, strict=True):
+            for table, value in zip(found[:3], values, strict=False):
+                table[:, positions] = value
+            found[3][:, positions, :experts] = values[3]
+        return tuple(found)
 
     def _router_hook(self, position: int) -> Any:
-        layer, seen = self.layers[position], self._rows_seen[position]
+        layer, scores, executed = self.layers[position], self._scores[position], self._executed[position]
 
         def hook(module: nn.Module, args: Any, output: Any) -> None:
-            given = layer.scores(output)
-            rows = given.shape[0]
-            if rows <= self.max_rows:
-                ids, weights, scores = self._view(position, rows, layer.spec.top_k)
-                scores.copy_(given.detach())
-                if layer.gates_at is not None:
-                    ids, weights, _ = self._view(position, rows, min(self.top_k, layer.spec.num_experts))
-                    executed, gates = layer.dense(output, ids.shape[-1])
-                    ids.copy_(executed.masked_fill(gates == 0, -1))
-                    weights.copy_(gates.detach())
-            if not torch.compiler.is_compiling():
-                seen[1] += rows
-                seen[0] += rows if layer.gates_at is not None else 0
+            scores.append(layer.scores(output))
+            if layer.gates_at is not None:
+                executed.append(layer.dense(output))
 
         return hook
 
     def _experts_hook(self, position: int) -> Any:
-        call, seen = self.layers[position].call, self._rows_seen[position]
+        call, executed = self.layers[position].call, self._executed[position]
         assert call
 
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            executed, gates = call.routing(args, kwargs)
-            rows, used = executed.shape
-            if rows <= self.max_rows:
-                ids, weights, _ = self._view(position, rows, used)
-                ids.copy_(executed)
-                weights.copy_(gates.detach())
-            if not torch.compiler.is_compiling():
-                seen[0] += rows
+            executed.append(call.routing(args, kwargs))
 
         return hook
 
 
-def capture_routing(model: nn.Module, max_rows: int = 512) -> RoutingCapture:
+def capture_routing(model: nn.Module) -> RoutingCapture:
     """A capture for ``model``, to be used as a ``with`` block; see ``RoutingCapture``.
 
     Raises:
         CaptureError: the model has experts whose routers are not understood.
     """
-    return RoutingCapture(find_moe_layers(model), max_rows)
+    return RoutingCapture(find_moe_layers(model))
 
 
 def device_of(layer: MoELayer) -> torch.device:
@@ -300,10 +292,7 @@ def _same_formula(layers: Sequence[MoELayer]) -> list[tuple[list[int] | slice, i
     ]
 
 
-def _margin(ranked: torch.Tensor, chosen: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
-    """The least chosen score minus the best one not chosen; where all are chosen, the least chosen score."""
-    least = ranked.gather(-1, chosen.clamp_min(0)).masked_fill(~real, torch.inf).amin(-1)
-    others = torch.cat([ranked, ranked[..., :1]], -1)  # the last column takes the places of "no expert"
-    index = torch.where(real, chosen, ranked.shape[-1])
-    best = others.scatter(-1, index, -torch.inf)[..., :-1].amax(-1)
-    return torch.where(torch.isfinite(best), least - best, least)
+def _widened(tensor: torch.Tensor, width: int) -> torch.Tensor:
+    """(rows, width), filled up with -1: no expert."""
+    missing = width - tensor.shape[-1]
+    return nn.functional.pad(tensor, (0, missing), value=-1) if missing else tensor

@@ -75,7 +75,7 @@ class CaptureCheck:
 
 @torch.no_grad()
 def check_capture(model: nn.Module, capture: RoutingCapture, token_ids: list[int]) -> CaptureCheck:
-    """Route ``token_ids`` (at least 4, at most ``capture.max_rows``) and verify the capture of it.
+    """Route ``token_ids`` (at least 4) and verify the capture of it.
 
     Works on any capture, so that a faulty one can be handed in: see the tests.
     """
@@ -86,7 +86,7 @@ def check_capture(model: nn.Module, capture: RoutingCapture, token_ids: list[int
     try:
         with capture, _Witness(capture.layers) as witness:
             logits = model(input_ids=ids, use_cache=False).logits
-            rows, _ = capture.drain(len(token_ids), 0, Step.PREFILL)
+            rows = capture.drain(len(token_ids), 0, Step.PREFILL)
             _compare_layers(result, capture.layers, witness, rows)
         with capture:
             _check_causality(result, model, capture, ids, rows)
@@ -225,7 +225,7 @@ def _check_causality(
     changed, at = ids.clone(), ids.shape[1] // 2
     changed[0, at] = next((t for t in ids[0].tolist() if t != int(ids[0, at])), int(ids[0, at]) ^ 1)
     model(input_ids=changed, use_cache=False)
-    other, _ = capture.drain(ids.shape[1], 0, Step.PREFILL)
+    other = capture.drain(ids.shape[1], 0, Step.PREFILL)
     before = _same_sets(rows.expert_ids[:at], other.expert_ids[:at])
     result.causal = before >= MATCH
     if not result.causal:
@@ -261,11 +261,9 @@ def _behind_cache(
     found = []
     for begin, end in pairwise([*bounds, *range(bounds[-1] + 1, count + 1)]):
         cache.forward(ids[:, begin:end])
-        found.append(capture.drain(end - begin, begin, Step.PREFILL)[0].expert_ids)
-    every = np.concatenate(found)
-    return tuple(
-        _same_sets(every[part], rows.expert_ids[part]) for part in (slice(bounds[-1]), slice(bounds[-1], None))
-    )
+        found.append(capture.drain(end - begin, begin, Step.PREFILL).expert_ids)
+    every, alone = np.concatenate(found), bounds[-1]
+    return _same_sets(every[:alone], rows.expert_ids[:alone]), _same_sets(every[alone:], rows.expert_ids[alone:])
 
 
 def _same_sets(a: np.ndarray, b: np.ndarray) -> float:

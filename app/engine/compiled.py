@@ -1,50 +1,52 @@
-"""Decoding compiled whole: one graph a step, hooks included, over a cache whose tensors never move.
+"""Decoding compiled whole: one graph a step, hooks included, whose outputs are the logits and the routing.
 
-Knows a model and its cache. Does not know capture or edits: their hooks are compiled with the model, so they must be on
-it before the first step, and what they read and write are tensors that stay where they are.
+Knows a model, its cache and its capture. The hooks of capture and edits are compiled with the model, so they must be on
+it before the first step; edits change under it because they are read from tensors.
 """
 
 from __future__ import annotations
 
+import types
 from typing import Any
 
 import torch
 from transformers import StaticCache
 
 from analysis.errors import ModelError
+from app.engine.capture import Pass, RoutingCapture
 from app.engine.models import cache_argument, first_line, input_device
 
 SMALLEST = 512
-EXPERTS = "batched_mm"
-"""The experts function that compiles without a break and is the fastest for a few tokens."""
+REPLACED, EXPERTS = "grouped_mm", "batched_mm"
+"""While decoding, Transformers' default experts function gives way to the one that is the fastest for a few tokens."""
 
 
 class CompiledDecode:
     """Usage::
 
-        decode = CompiledDecode(model)
+        decode = CompiledDecode(model, capture)
         cache = decode.cache(tokens=700)
-        decode.prefill(ids, cache, start=0)         # eager, any number of tokens
-        logits = decode.step(token, cache, position=len(ids))
+        model(prompt, cache=cache)                  # eager, any number of tokens
+        logits, taken = decode.step(token, cache, position=len(prompt))
 
     The first step for each size of cache compiles it, which takes a while; sizes are powers of two, so there are few.
-    On CUDA the step is also put into a CUDA graph.
+    On CUDA the step is put into a CUDA graph.
 
     Raises:
         ModelError: the model's family has no static cache.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, capture: RoutingCapture) -> None:
         if not getattr(model, "_can_compile_fullgraph", False):
             raise ModelError(f"A {model.config.model_type} model cannot be compiled whole; leave --compile out.")
-        self.model = model
-        self.compiles_first = True
+        self.model, self.capture = model, capture
         self._name = cache_argument(model)
         device = input_device(model)
-        mode = "reduce-overhead" if device.type == "cuda" else None
+        self._graphs = device.type == "cuda"
         self._token = torch.zeros((1, 1), dtype=torch.int64, device=device)
         self._position = torch.zeros((1, 1), dtype=torch.int64, device=device)
-        self._step = torch.compile(self._forward, fullgraph=True, dynamic=False, mode=mode)
+        mode = "reduce-overhead" if self._graphs else None
+        self._step = torch.compile(_own_code(self._forward), fullgraph=True, dynamic=False, mode=mode)
 
     def cache(self, tokens: int) -> StaticCache:
         """A cache with room for ``tokens``."""
@@ -53,12 +55,8 @@ class CompiledDecode:
             size *= 2
         return StaticCache(config=self.model.config, max_cache_len=size)
 
-    def prefill(self, ids: torch.Tensor, cache: StaticCache, **options: Any) -> torch.Tensor:
-        """(S, vocabulary) logits, or only the last where ``options`` say so."""
-        return self.model(input_ids=ids.unsqueeze(0), use_cache=True, **{self._name: cache}, **options).logits[0]
-
-    def step(self, token: torch.Tensor, cache: StaticCache, position: int) -> torch.Tensor:
-        """(vocabulary,) logits after ``token`` (1,) at ``position``.
+    def step(self, token: torch.Tensor, cache: StaticCache, position: int) -> tuple[torch.Tensor, Pass]:
+        """(vocabulary,) logits after ``token`` (1,) at ``position``, and its routing.
 
         Raises:
             ModelError: this machine cannot compile the model.
@@ -66,16 +64,33 @@ class CompiledDecode:
         self._token.copy_(token.view(1, 1))
         self._position.fill_(position)
         usual = self.model.config._experts_implementation
-        self.model.set_experts_implementation(EXPERTS)
+        if usual == REPLACED:
+            self.model.set_experts_implementation(EXPERTS)
         try:
-            return self._step(self._token, cache, self._position)
+            if self._graphs:
+                torch.compiler.cudagraph_mark_step_begin()
+            logits, packed = self._step(self._token, cache, self._position)
         except Exception as error:
             if type(error).__module__.startswith("torch._"):
                 raise ModelError(f"This model cannot be compiled here: {first_line(error)}") from None
             raise
         finally:
-            self.model.set_experts_implementation(usual)
+            if usual == REPLACED:
+                self.model.set_experts_implementation(usual)
+        if self._graphs:  # the next run of the graph writes over its outputs
+            logits, packed = logits.clone(), packed.clone()
+        return logits, Pass(1, packed=packed)
 
-    def _forward(self, token: torch.Tensor, cache: StaticCache, position: torch.Tensor) -> torch.Tensor:
+    def _forward(
+        self, token: torch.Tensor, cache: StaticCache, position: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         given = {self._name: cache}
-        return self.model(input_ids=token, position_ids=position, use_cache=True, **given).logits[0, -1]
+        logits = self.model(input_ids=token, position_ids=position, use_cache=True, **given).logits[0, -1]
+        return logits, self.capture.packed(1)
+
+
+def _own_code(method: Any) -> Any:
+    """``method`` with a code object of its own: the compiler keeps its graphs by code object and does not look at
+    hooks, so that otherwise a second model of the same class would be given the graph, and the hooks, of the first."""
+    function = types.FunctionType(method.__func__.__code__.replace(), method.__func__.__globals__)
+    return types.MethodType(function, method.__self__)

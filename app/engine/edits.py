@@ -27,9 +27,9 @@ PLAIN = 0
 class RouterEdits:
     """Usage::
 
-        edits = RouterEdits(layers, max_rows=256)
+        edits = RouterEdits(layers)
         slot = edits.add((RouterEdit("mask", (3,), layer=2),))
-        edits.install()
+        edits.install(rows=256)
         with edits.selected(slot):  # or a tensor with a slot for each row
             model(input_ids)
         edits.drop(slot)
@@ -38,11 +38,11 @@ class RouterEdits:
     executed. The router's own scores stay as they were.
     """
 
-    def __init__(self, layers: list[MoELayer], max_rows: int, slots: int = 64) -> None:
+    def __init__(self, layers: list[MoELayer], slots: int = 64) -> None:
         self.layers = layers
         self.top_k = max((layer.spec.top_k for layer in layers), default=0)
         self._slots: list[tuple[RouterEdit, ...]] = [()] * (slots + 1)
-        self._tables = [_Table(layer, slots + 1, max_rows) for layer in layers]
+        self._tables = [_Table(layer, slots + 1) for layer in layers]
         self._given: list[torch.Tensor | None] = [None] * len(layers)
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
 
@@ -89,13 +89,11 @@ class RouterEdits:
         finally:
             self.select(PLAIN)
 
-    def reserve(self, max_rows: int) -> None:
-        """Make room for passes of ``max_rows`` tokens; not while a compiled model reads here."""
+    def install(self, rows: int) -> None:
+        """Register the hooks, with room for passes of ``rows`` tokens."""
         for table in self._tables:
-            table.slot_of_row = table.slot_of_row.new_zeros(max_rows)
-
-    def install(self) -> None:
-        """Register the hooks; nothing happens if they are registered."""
+            if len(table.slot_of_row) < rows:
+                table.slot_of_row = table.slot_of_row.new_zeros(rows)
         if self._handles:
             return
         for position, layer in enumerate(self.layers):
@@ -120,7 +118,9 @@ class RouterEdits:
             self._given[position] = given
             if layer.gates_at is None:
                 return None
-            ids, weights = table.rerouted(given, *layer.dense(output), table.most)
+            dense, gates = layer.dense(output)
+            k = layer.spec.top_k
+            ids, weights = table.rerouted(given, dense[:, :k], gates[:, :k], table.most)
             original = output[layer.gates_at]
             gates = torch.zeros_like(given).scatter_add(-1, ids, weights.to(given.dtype)).reshape(original.shape)
             edited = table.edited(len(given)).reshape(*original.shape[:-1], 1)
@@ -149,7 +149,7 @@ class _Table:
     choice is made anew; slot_of_row (rows,) int64.
     """
 
-    def __init__(self, layer: MoELayer, slots: int, max_rows: int) -> None:
+    def __init__(self, layer: MoELayer, slots: int) -> None:
         device, experts = device_of(layer), layer.spec.num_experts
         self.layer = layer
         self.most = layer.spec.top_k
@@ -158,7 +158,7 @@ class _Table:
         self.ablated = torch.zeros((slots, experts), dtype=torch.bool, device=device)
         self.k = torch.full((slots,), layer.spec.top_k, device=device)
         self.changed = torch.zeros(slots, dtype=torch.bool, device=device)
-        self.slot_of_row = torch.zeros(max_rows, dtype=torch.int64, device=device)
+        self.slot_of_row = torch.zeros(1, dtype=torch.int64, device=device)
 
     def write(self, slot: int, edits: Sequence[RouterEdit]) -> None:
         self.bias[slot], self.forced[slot], self.ablated[slot] = 0.0, False, False

@@ -21,7 +21,7 @@ class OutputsCapture:
 
         with OutputsCapture(layers) as outputs:
             model(input_ids)
-        arrays = outputs.drain()
+        arrays = outputs.drain(top_k=8)
 
     Runs each chosen expert once more, so a pass takes about twice as long; for measuring, not for chatting.
     """
@@ -46,16 +46,14 @@ class OutputsCapture:
             handle.remove()
         self._handles.clear()
 
-    def drain(self) -> dict[str, np.ndarray]:
-        """The last pass: ``contribution`` and ``output_max`` (R, L, K), ``shared_gate`` (R, L) where a layer has one
+    def drain(self, top_k: int) -> dict[str, np.ndarray]:
+        """The last pass: ``contribution`` and ``output_max`` (R, L, top_k), ``shared_gate`` (R, L) where a layer has one
         (NaN for layers without); float32, as in ``RoutingRows``."""
-        width = max((layer.spec.top_k for layer in self.layers), default=0)
         arrays: dict[str, np.ndarray] = {}
         for name in ("contribution", "output_max"):
             parts = [found[name].cpu() for found in self._found]
-            width = max([width, *(part.shape[-1] for part in parts)])
-            padded = [nn.functional.pad(part, (0, width - part.shape[-1])) for part in parts]
-            arrays[name] = torch.stack(padded, 1).numpy() if padded else np.zeros((0, 0, 0), np.float32)
+            cut = [nn.functional.pad(part, (0, top_k - part.shape[-1])) for part in parts]
+            arrays[name] = torch.stack(cut, 1).numpy()
         if any("shared_gate" in found for found in self._found):
             rows = len(arrays["contribution"])
             nothing = torch.full((rows,), torch.nan)
@@ -74,7 +72,9 @@ class OutputsCapture:
             else:
                 ids, _ = self._dense.pop(position)
                 every = output.reshape(layer.spec.num_experts, len(ids), -1).transpose(0, 1).float()
-                plain = given = every.gather(1, ids.unsqueeze(-1).expand(-1, -1, every.shape[-1]))
+                real = (ids >= 0).unsqueeze(-1)
+                index = ids.clamp_min(0).unsqueeze(-1).expand(-1, -1, every.shape[-1])
+                plain = given = every.gather(1, index) * real
             self._found[position]["contribution"] = given.norm(dim=-1)
             self._found[position]["output_max"] = plain.abs().amax(-1)
 

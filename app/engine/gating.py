@@ -45,6 +45,11 @@ class Gating:
     group_score: str = "top2"
     jitter: float = 0.01
 
+    @property
+    def ranks_otherwise(self) -> bool:
+        """The choice ranks by something else than the probabilities."""
+        return self.bias is not None or self.groups > 1 or self.scoring == "sigmoid"
+
     def key(self) -> tuple[object, ...]:
         """Equal for gatings whose scores and choice differ in nothing but the values of the bias."""
         names = ("scoring", "gives", "groups", "groups_used", "group_score")

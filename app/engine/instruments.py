@@ -8,13 +8,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-import torch
+import numpy as np
 
 from analysis.trace import RouterSpec, RoutingRows, Step
 from app.engine.base import RouterEdit
-from app.engine.capture import RoutingCapture
+from app.engine.capture import Pass, RoutingCapture
 from app.engine.edits import PLAIN, RouterEdits, edited_spec
 from app.engine.expert_outputs import OutputsCapture
 from app.engine.router import MoELayer
@@ -28,12 +28,15 @@ class Reading:
         slot: its place among the edits.
         edited: the spec that its edits need; None without edits.
         router_scores, outputs: what it wants besides ids and weights.
+        passes, measured: what was kept and not delivered yet.
     """
 
     slot: int = PLAIN
     edited: RouterSpec | None = None
     router_scores: bool = False
     outputs: bool = False
+    passes: list[Pass] = field(default_factory=list)
+    measured: list[dict[str, np.ndarray]] = field(default_factory=list)
 
 
 class Instruments:
@@ -42,16 +45,17 @@ class Instruments:
         with instruments.reading(edits, rows=256) as reading:       # one stream
             with instruments.turn(reading):                         # one pass of it; others wait
                 model(input_ids)
-                rows, _ = instruments.drain(reading, n, start, Step.PREFILL)
+                instruments.keep(reading, n)
+        rows = instruments.deliver(reading, start, Step.PREFILL)
 
     Hooks are on the model while at least one stream is open, and on no other time, unless they are to be compiled with
     the model: then they stay. A stream's edits are in the tables while it is open, whatever ends it.
     """
 
-    def __init__(self, layers: list[MoELayer], rows: int, *, stay: bool = False) -> None:
-        self.capture = RoutingCapture(layers, rows)
+    def __init__(self, layers: list[MoELayer], *, stay: bool = False) -> None:
+        self.capture = RoutingCapture(layers)
         self.spec = self.capture.spec
-        self._edits = RouterEdits(layers, rows)
+        self._edits = RouterEdits(layers)
         self._outputs = OutputsCapture(layers)
         self._stay = stay
         self._streams = 0
@@ -70,11 +74,10 @@ class Instruments:
         with self._lock:
             if edits:
                 reading = replace(reading, slot=self._edits.add(edits), edited=edited_spec(self.spec, edits))
-            self._make_room(rows, reading.edited.top_k if reading.edited else 0)
             self._streams += 1
             self.capture.install()
             if edits or self._stay:
-                self._edits.install()
+                self._edits.install(rows)
         try:
             yield reading
         finally:
@@ -88,37 +91,25 @@ class Instruments:
 
     @contextmanager
     def turn(self, reading: Reading) -> Iterator[None]:
-        """For the length of one pass and its ``drain``, so that its rows belong to this stream alone."""
+        """For the length of one pass and its ``keep``, so that its rows belong to this stream alone."""
         with self._lock, self._edits.selected(reading.slot), self._outputs if reading.outputs else nullcontext():
             self.capture.discard()  # whatever else ran the model since the last pass
             yield
 
-    def drain(
-        self,
-        reading: Reading,
-        rows: int,
-        start: int,
-        step: Step,
-        *,
-        extra: torch.Tensor | None = None,
-        compiled: bool = False,
-    ) -> tuple[RoutingRows, list[int]]:
-        """The rows of the pass; see ``RoutingCapture.drain``."""
-        found, tail = self.capture.drain(
-            rows,
-            start,
-            step,
-            router_scores=reading.router_scores,
-            extra=extra,
-            edited=reading.edited,
-            compiled=compiled,
-        )
+    def keep(self, reading: Reading, taken: Pass | int) -> None:
+        """Keep the pass just run, given by its number of tokens, or as a compiled step returned it."""
+        reading.passes.append(self.capture.take(taken) if isinstance(taken, int) else taken)
         if reading.outputs:
-            found = replace(found, **self._outputs.drain())  # type: ignore[arg-type]
-        return found, tail
+            reading.measured.append(self._outputs.drain((reading.edited or self.spec).top_k))
 
-    def _make_room(self, rows: int, top_k: int) -> None:
-        room, k = self.capture.max_rows, self.capture.top_k
-        if rows > room or top_k > k:
-            self.capture.reserve(max(rows, room), max(top_k, k))
-            self._edits.reserve(max(rows, room))
+    def deliver(self, reading: Reading, start: int, step: Step) -> RoutingRows:
+        """The rows of what was kept since the last delivery, for tokens ``start``, ``start + 1``, …"""
+        wanted = {"router_scores": reading.router_scores, "edited": reading.edited}
+        rows = self.capture.rows_of(reading.passes, start, step, **wanted)  # type: ignore[arg-type]
+        if reading.measured:
+            names = reading.measured[0]
+            joined = {name: np.concatenate([m[name] for m in reading.measured]) for name in names}
+            rows = replace(rows, **joined)  # type: ignore[arg-type]
+        reading.passes.clear()
+        reading.measured.clear()
+        return rows

@@ -14,10 +14,11 @@ from __future__ import annotations
 import codecs
 import inspect
 import platform
+import time
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from analysis.errors import BadValue, CaptureError
 from analysis.trace import Origin, Phase, RouterSpec, RoutingRows, RoutingTrace, Step
 from app import __version__
 from app.engine.base import MODES, Capabilities, ChatRequest, Message, RouterEdit, SamplingParams, TokenEvent
+from app.engine.capture import Pass
 from app.engine.catalogue import card_for
 from app.engine.check import LEAST_SAME, CaptureCheck, check_capture
 from app.engine.compiled import CompiledDecode
@@ -44,15 +46,11 @@ from app.engine.tokens import PromptToken, TokenText
 PREFILL_ROWS = 256
 """Tokens fed at once during prefill: a request can be cancelled, and others get a step, between two such passes."""
 
+ROWS_EVERY = 0.02
+"""Rows of decoding are delivered together, at most about this many seconds after the first of them was known: taken off
+the device a few at a time they cost the model nearly nothing."""
+
 CHECK_TEXT = "<|im_start|>user\nWhat is 12 + 30?<|im_end|>\n<|im_start|>assistant\n<think>\n2 + 0 = 2"
-
-
-@dataclass
-class _Pass:
-    """What one forward pass gave: its rows, and the token drawn from its last logits."""
-
-    rows: RoutingRows
-    drawn: int
 
 
 class LocalEngine:
@@ -87,11 +85,11 @@ class LocalEngine:
         self.card = card_for(self.name)
         self.device = input_device(model)
         layers = find_moe_layers(model, self._check_tokens()) if capture else []
-        self._instruments = Instruments(layers, PREFILL_ROWS, stay=compiled)
+        self._instruments = Instruments(layers, stay=compiled)
         self.spec: RouterSpec = self._instruments.spec
         self._capturing = capture
         self._prefill_rows = PREFILL_ROWS
-        self._compiled = CompiledDecode(model) if compiled else None
+        self._compiled = CompiledDecode(model, self._instruments.capture) if compiled else None
         names = inspect.signature(model.forward).parameters
         self._last_logits = {"logits_to_keep": 1} if "logits_to_keep" in names else {}
         self._stop_ids = self._find_stop_ids()
@@ -159,25 +157,31 @@ class LocalEngine:
         cache = self._new_cache(len(prompt) + most)
         wanted = {"router_scores": request.router_scores, "outputs": request.expert_outputs}
         with self._reading(request.edits, len(prompt), wanted) as reading:
-            step = _Pass(self._no_rows(), -1)
+            drawn = -1
             for start in range(0, len(prompt), self._prefill_rows):
                 chunk = slice(start, start + self._prefill_rows)
-                step = self._forward(ids[chunk], cache, start, Step.PREFILL, reading, sampler)
-                yield from self._prompt_events(prompt[chunk], start, step.rows, decoder)
+                drawn = self._forward(ids[chunk], cache, start, Step.PREFILL, reading, sampler)
+                rows = self._instruments.deliver(reading, start, Step.PREFILL)
+                yield from self._prompt_events(prompt[chunk], start, rows, decoder)
+            known, delivered = len(prompt), time.monotonic()
             forced: deque[tuple[int, Phase]] = deque()
             for count in range(1, most + 1):
-                if not forced and tracker.over(request.thinking_budget, step.drawn):
+                if not forced and tracker.over(request.thinking_budget, drawn):
                     forced.extend(tracker.stop_tokens())
                 if forced:
                     token_id, phase = forced.popleft()
                     origin = Origin.FORCED
                 else:
-                    token_id, origin = step.drawn, Origin.SAMPLED
+                    token_id, origin = drawn, Origin.SAMPLED
                     phase = tracker.label(token_id)
                 sampler.saw(token_id)
                 stopped = origin is Origin.SAMPLED and token_id in self._stop_ids
                 ended = stopped or count == most
                 piece = self.text.piece(token_id)
+                found = None
+                if reading.passes and (ended or time.monotonic() - delivered >= ROWS_EVERY):
+                    found = self._instruments.deliver(reading, known, Step.DECODE)
+                    known, delivered = known + len(found), time.monotonic()
                 yield TokenEvent(
                     index=len(prompt) + count - 1,
                     token_id=token_id,
@@ -186,13 +190,13 @@ class LocalEngine:
                     phase=phase,
                     origin=origin,
                     turn=last_turn,
-                    rows=step.rows if count > 1 else None,
+                    rows=found if self._capturing else None,
                     finish_reason=("stop" if stopped else "length") if ended else None,
                 )
                 if ended:
                     return
                 fed, position = ids.new_tensor([token_id]), len(prompt) + count - 1
-                step = self._forward(fed, cache, position, Step.DECODE, reading, sampler)
+                drawn = self._forward(fed, cache, position, Step.DECODE, reading, sampler)
 
     def score(
         self,
@@ -225,9 +229,10 @@ class LocalEngine:
         with self._reading(edits, len(tokens), wanted) as reading:
             for start in range(0, len(tokens), self._prefill_rows):
                 chunk = slice(start, start + self._prefill_rows)
-                step = self._forward(ids[chunk], cache, start, Step.PREFILL, reading, None)
+                self._forward(ids[chunk], cache, start, Step.PREFILL, reading, None)
+                rows = self._instruments.deliver(reading, start, Step.PREFILL)
                 final = start + self._prefill_rows >= len(tokens)
-                yield from self._prompt_events(tokens[chunk], start, step.rows, decoder, final)
+                yield from self._prompt_events(tokens[chunk], start, rows, decoder, final)
 
     def run(self, prompt: str | ChatRequest, **options: Any) -> RoutingTrace:
         """Answer ``prompt`` to its end and return its trace; ``options`` are fields of ``ChatRequest``. A model with
@@ -282,20 +287,17 @@ class LocalEngine:
         step: Step,
         reading: Reading,
         sampler: Sampler | None,
-    ) -> _Pass:
-        """One forward pass and its rows."""
+    ) -> int:
+        """One forward pass, its routing kept in ``reading``; the token drawn from its last logits, -1 without a
+        sampler."""
         with self._instruments.turn(reading):
-            compiled = self._compiled if step is Step.DECODE and not reading.outputs else None
-            if compiled:
-                logits = compiled.step(ids, cache.cache, start)
+            taken: Pass | int = len(ids)
+            if self._compiled and step is Step.DECODE and not reading.outputs:
+                logits, taken = self._compiled.step(ids, cache.cache, start)
             else:
                 logits = cache.forward(ids.unsqueeze(0), **self._last_logits).logits[0, -1]
-            drawn = sampler.draw(logits) if sampler else ids.new_tensor([-1])
-            if not self._capturing:
-                return _Pass(self._no_rows(), int(drawn))
-            drain = self._instruments.drain
-            rows, tail = drain(reading, len(ids), start, step, extra=drawn, compiled=bool(compiled))
-            return _Pass(rows, tail[0])
+            self._instruments.keep(reading, taken)
+            return int(sampler.draw(logits)) if sampler else -1
 
     def _prompt_events(
         self, tokens: Sequence[PromptToken], start: int, rows: RoutingRows, decoder: Any, final: bool = False
@@ -324,10 +326,6 @@ class LocalEngine:
 
     def _new_cache(self, tokens: int) -> ModelCache:
         return ModelCache(self.model, self._compiled.cache(tokens) if self._compiled else None)
-
-    def _no_rows(self) -> RoutingRows:
-        empty = torch.zeros((0, self.spec.num_moe_layers, self.spec.top_k)).numpy().astype(self.spec.id_dtype)
-        return RoutingRows(start=0, step=Step.DECODE, expert_ids=empty)
 
     def _refuse_enormous(self, *texts: str) -> None:
         """Before tokenizing: no token of any vocabulary in use stands for more than 64 characters on average."""

@@ -77,11 +77,11 @@ def in_dtype(model: Any, dtype: torch.dtype) -> Any:
 def _in_passes(model: Any, layers: list[MoELayer], ids: torch.Tensor, size: int) -> np.ndarray:
     """(N, L, K) executed ids, ``size`` tokens a pass."""
     cache, parts = ModelCache(model), []
-    with RoutingCapture(layers, size) as capture:
+    with RoutingCapture(layers) as capture:
         for start in range(0, ids.shape[1], size):
             piece = ids[:, start : start + size]
             cache.forward(piece)
-            parts.append(capture.drain(piece.shape[1], start, Step.PREFILL)[0].expert_ids)
+            parts.append(capture.drain(piece.shape[1], start, Step.PREFILL).expert_ids)
     return np.concatenate(parts)
 
 
@@ -92,7 +92,7 @@ def _in_batch(model: Any, layers: list[MoELayer], ids: torch.Tensor) -> np.ndarr
     batch, mask = ids.new_zeros((3, n)), torch.zeros((3, n), dtype=torch.bool, device=ids.device)
     for row, text in enumerate(texts):
         batch[row, n - len(text) :], mask[row, n - len(text) :] = text, True
-    with RoutingCapture(layers, 3 * n) as capture:
+    with RoutingCapture(layers) as capture:
         positions = (mask.cumsum(-1) - 1).clamp_min(0)
         model(input_ids=batch, attention_mask=mask.long(), position_ids=positions, use_cache=False)
         return capture.drain_batch(mask, [0, 0, 0], Step.PREFILL)[1].expert_ids

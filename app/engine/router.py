@@ -93,11 +93,12 @@ class MoELayer:
         given = output if isinstance(output, torch.Tensor) else output[self.scores_at]
         return given.reshape(-1, self.spec.num_experts)
 
-    def dense(self, output: Any, width: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-        """(N, width) ids and weights out of a router's dense gates, largest first; top-k of them where no width is
-        given."""
-        weights, ids = output[self.gates_at].reshape(-1, self.spec.num_experts).topk(width or self.spec.top_k, -1)
-        return ids, weights
+    def dense(self, output: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        """(N, E) ids and weights out of a router's dense gates, largest first, -1 where the gate is zero: cut to the
+        top-k unless an edit raised it."""
+        gates = output[self.gates_at].reshape(-1, self.spec.num_experts)
+        weights, ids = gates.sort(-1, descending=True)
+        return ids.masked_fill(weights == 0, -1), weights
 
 
 def _take(args: Sequence[Any], kwargs: Mapping[str, Any], place: Place) -> Any:

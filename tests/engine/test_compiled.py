@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 import torch._dynamo
 
-from analysis.errors import ModelError
+from analysis.errors import CaptureError, ModelError
 from analysis.trace import Step
 from app.engine.base import ChatRequest, Message, RouterEdit, SamplingParams
 from app.engine.capture import RoutingCapture
@@ -22,13 +24,13 @@ from tests.tiny_models import tiny_moe, tokenizer
 PROMPT = torch.arange(5, 25)
 
 
-def eager(model, layers, steps, edits=(), at=0):
+def eager(model, layers, steps, edits, at):
     """Tokens and decode rows of ``steps`` greedy steps; ``edits`` hold from step ``at`` on."""
-    capture, editor = RoutingCapture(layers, 64), RouterEdits(layers, 64)
+    capture, editor = RoutingCapture(layers), RouterEdits(layers)
     slot = editor.add(edits)
     tokens, rows = [], []
     with torch.no_grad(), capture:
-        editor.install()
+        editor.install(64)
         cache = ModelCache(model)
         token = cache.forward(PROMPT[None]).logits[0, -1].argmax().view(1)
         capture.drain(20, 0, Step.PREFILL)
@@ -36,7 +38,7 @@ def eager(model, layers, steps, edits=(), at=0):
             tokens.append(int(token))
             with editor.selected(slot if i >= at else PLAIN):
                 token = cache.forward(token[None]).logits[0, -1].argmax().view(1)
-            rows.append(capture.drain(1, 20 + i, Step.DECODE)[0])
+            rows.append(capture.drain(1, 20 + i, Step.DECODE))
         editor.remove()
     return tokens, rows
 
@@ -44,26 +46,27 @@ def eager(model, layers, steps, edits=(), at=0):
 def test_one_graph_without_a_break_gives_the_rows_of_eager_and_edits_need_no_second():
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
-    model = tiny_moe(mlp_only_layers=[])
+    model = tiny_moe(num_hidden_layers=2, mlp_only_layers=[])
     layers = find_moe_layers(model)
     edits = (RouterEdit("mask", (1, 2, 3)), RouterEdit("boost", (5,), amount=2.0))
     tokens, wanted = eager(model, layers, 12, edits, at=6)
-    capture, editor = RoutingCapture(layers, 64), RouterEdits(layers, 64)
+    capture, editor = RoutingCapture(layers), RouterEdits(layers)
     with torch.no_grad(), capture:
-        editor.install()
-        decode = CompiledDecode(model)
+        editor.install(64)
+        decode = CompiledDecode(model, capture)
         for _ in range(2):  # a second sequence, in a cache of its own, uses the same graph
             cache = decode.cache(64)
-            token = decode.prefill(PROMPT, cache)[-1].argmax().view(1)
-            capture.drain(20, 0, Step.PREFILL)
+            token = ModelCache(model, cache).forward(PROMPT[None]).logits[0, -1].argmax().view(1)
+            capture.take(20)
             slot, seen = PLAIN, []
             for i, wish in enumerate(wanted):
                 if i == 6:
                     slot = editor.add(edits)
                 seen.append(int(token))
                 with editor.selected(slot):
-                    token = decode.step(token, cache, 20 + i).argmax().view(1)
-                rows, _ = capture.drain(1, 20 + i, Step.DECODE, compiled=True)
+                    logits, taken = decode.step(token, cache, 20 + i)
+                token = logits.argmax().view(1)
+                rows = capture.rows_of([taken], 20 + i, Step.DECODE)
                 assert np.array_equal(rows.expert_ids, wish.expert_ids)
                 np.testing.assert_allclose(rows.expert_weights, wish.expert_weights, atol=1e-3)
             editor.drop(slot)
@@ -73,22 +76,27 @@ def test_one_graph_without_a_break_gives_the_rows_of_eager_and_edits_need_no_sec
     assert counters["stats"]["unique_graphs"] == 1 and not counters["graph_break"]
 
 
-def test_a_compiled_step_without_hooks_is_found_out():
-    """Hooks added after compilation never run; the rows they did not write are an error, not the last ones again."""
-    from analysis.errors import CaptureError
-
+def test_without_hooks_on_the_model_nothing_is_compiled():
+    """Hooks added after compilation never run, so a step without them must fail and not give rows."""
     torch._dynamo.reset()
-    model = tiny_moe(mlp_only_layers=[], num_hidden_layers=2)
-    capture = RoutingCapture(find_moe_layers(model), 64)
-    with torch.no_grad():
-        decode = CompiledDecode(model)
-        cache = decode.cache(64)
-        decode.prefill(PROMPT, cache)
-        decode.step(PROMPT[:1], cache, 20)
-        cells = capture._buffers
-        with pytest.raises(CaptureError, match="showed 0 routing rows"):
-            capture.drain(1, 20, Step.DECODE, compiled=True)
-        assert cells
+    model = tiny_moe(mlp_only_layers=[], num_hidden_layers=1)
+    capture = RoutingCapture(find_moe_layers(model))
+    with torch.no_grad(), pytest.raises((ModelError, CaptureError)):
+        decode = CompiledDecode(model, capture)
+        decode.step(PROMPT[:1], decode.cache(64), 0)
+
+
+def test_a_second_model_of_the_same_class_is_given_a_graph_of_its_own():
+    torch._dynamo.reset()
+    for seed in (0, 1):
+        model = tiny_moe(seed, mlp_only_layers=[], num_hidden_layers=1)
+        capture = RoutingCapture(find_moe_layers(model))
+        with torch.no_grad(), capture:
+            decode = CompiledDecode(model, capture)
+            _, taken = decode.step(PROMPT[:1], decode.cache(64), 0)
+            model(input_ids=PROMPT[None, :1], use_cache=False)
+            wanted = capture.drain(1, 0, Step.PREFILL)
+        assert np.array_equal(capture.rows_of([taken], 0, Step.DECODE).expert_ids, wanted.expert_ids)
 
 
 def test_the_engine_decodes_compiled_with_the_same_trace():
@@ -101,8 +109,6 @@ def test_the_engine_decodes_compiled_with_the_same_trace():
     assert np.array_equal(trace.token_ids, usual.token_ids)
     assert np.array_equal(trace.expert_ids, usual.expert_ids)
     assert trace.provenance["compiled"] is True
-    from dataclasses import replace
-
     masked = engine.run(replace(request, edits=(RouterEdit("mask", (0, 1)),)))
     assert not np.isin(masked.expert_ids, [0, 1]).any()
     again = engine.run(request)
@@ -111,4 +117,4 @@ def test_the_engine_decodes_compiled_with_the_same_trace():
 
 def test_a_family_without_a_static_cache_is_refused_in_one_sentence():
     with pytest.raises(ModelError, match="cannot be compiled whole"):
-        CompiledDecode(tiny_family("minimax"))
+        CompiledDecode(tiny_family("minimax"), RoutingCapture([]))

@@ -22,19 +22,19 @@ IDS = torch.arange(5, 29)[None]
 FAMILIES = ["qwen3_moe", "mixtral", "glm4_moe", "gpt_oss", "phimoe", "minimax_m2", "llama4_text", "ernie4_5_moe"]
 
 
-def routed(model, layers, edits=(), *, top_k=0, zero=False):
+def routed(model, layers, edits=(), *, zero=False):
     """Logits and rows of IDS; ``zero`` puts an edit into the tables that changes no number."""
-    capture = RoutingCapture(layers, 64, top_k=top_k)
-    editor = RouterEdits(layers, 64)
+    capture = RoutingCapture(layers)
+    editor = RouterEdits(layers)
     with torch.no_grad(), capture:
         slot = editor.add(edits or ((RouterEdit("boost", (0,), amount=0.0),) if zero else ()))
-        editor.install()
+        editor.install(64)
         try:
             with editor.selected(slot):
                 logits = model(input_ids=IDS, use_cache=False).logits
         finally:
             editor.remove()
-        rows, _ = capture.drain(IDS.shape[1], 0, Step.PREFILL, edited=edited_spec(capture.spec, edits))
+        rows = capture.drain(IDS.shape[1], 0, Step.PREFILL, edited=edited_spec(capture.spec, edits))
     return logits, rows
 
 
@@ -84,7 +84,7 @@ def test_a_boosted_expert_gains_and_the_weights_follow_the_formula(family):
 @pytest.mark.parametrize("k", [1, 4])
 def test_k_can_be_changed_both_ways(family, k):
     model, layers = family
-    _, rows = routed(model, layers, (RouterEdit("top_k", amount=k),), top_k=4)
+    _, rows = routed(model, layers, (RouterEdit("top_k", amount=k),))
     used = (rows.expert_ids != 255).sum(-1)
     room = 4 if layers[-1].gating.groups > 1 else 8
     assert (used == min(k, room)).all()
@@ -111,10 +111,10 @@ def test_rows_of_one_pass_have_edits_of_their_own():
     both = IDS.repeat(2, 1)
     _, usual = routed(model, layers)
     _, masked = routed(model, layers, (RouterEdit("mask", (1, 2)),))
-    editor, capture = RouterEdits(layers, 64), RoutingCapture(layers, 64)
+    editor, capture = RouterEdits(layers), RoutingCapture(layers)
     slot = editor.add((RouterEdit("mask", (1, 2)),))
     with torch.no_grad(), capture:
-        editor.install()
+        editor.install(64)
         with editor.selected(torch.tensor([0] * 24 + [slot] * 24)):
             model(input_ids=both, use_cache=False)
         editor.remove()

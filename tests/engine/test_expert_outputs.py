@@ -30,10 +30,10 @@ def test_the_experts_outputs_add_up_to_what_the_experts_module_gives(family):
     other = layer.router.register_forward_pre_hook(
         lambda m, args: hidden.append(args[0].reshape(-1, args[0].shape[-1]))
     )
-    with torch.no_grad(), RoutingCapture(layers, 64) as capture, OutputsCapture(layers) as outputs:
+    with torch.no_grad(), RoutingCapture(layers) as capture, OutputsCapture(layers) as outputs:
         model(input_ids=IDS, use_cache=False)
-        rows, _ = capture.drain(20, 0, Step.PREFILL)
-        arrays = outputs.drain()
+        rows = capture.drain(20, 0, Step.PREFILL)
+        arrays = outputs.drain(layers[-1].spec.top_k)
     handle.remove(), other.remove()
     (args, output), ids = seen[0], torch.as_tensor(rows.expert_ids[:, -1].astype(np.int64))
     tokens = args[0] if layer.call else hidden[0]

@@ -208,12 +208,12 @@ def test_what_is_captured_is_what_quantized_experts_execute(checkpoint, family):
     handle = experts.register_forward_pre_hook(lambda module, args: executed.append(args[1].numpy()))
     with torch.inference_mode(), capture_routing(model) as capture:
         model(torch.tensor([IDS]), use_cache=False)
-        rows, _ = capture.drain(len(IDS), 0, "prefill")
+        rows = capture.drain(len(IDS), 0, "prefill")
     handle.remove()
     assert np.array_equal(rows.expert_ids[:, 0], executed[0])
     with torch.inference_mode(), capture_routing(original) as capture:
         original(torch.tensor([IDS]), use_cache=False)
-        before, _ = capture.drain(len(IDS), 0, "prefill")
+        before = capture.drain(len(IDS), 0, "prefill")
     agree = (before.expert_ids[..., :, None] == rows.expert_ids[..., None, :]).any(-1).mean()
     assert agree > 0.7  # random weights with nothing to fall back on; measured 0.82 to 0.87
 

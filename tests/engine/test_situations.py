@@ -23,9 +23,9 @@ TEXT = list(range(5, 45))
 
 
 def alone(model, layers, text=TEXT):
-    with torch.no_grad(), RoutingCapture(layers, 64) as capture:
+    with torch.no_grad(), RoutingCapture(layers) as capture:
         model(input_ids=torch.tensor([text]), use_cache=False)
-        return capture.drain(len(text), 0, Step.PREFILL)[0]
+        return capture.drain(len(text), 0, Step.PREFILL)
 
 
 def same(a, b):
@@ -43,7 +43,7 @@ def test_padding_in_a_batch_is_nobodys_row(side):
     for row, text in enumerate(texts):
         at = slice(width - len(text), width) if side == "left" else slice(0, len(text))
         ids[row, at], mask[row, at] = torch.tensor(text), True
-    with torch.no_grad(), RoutingCapture(layers, 3 * width) as capture:
+    with torch.no_grad(), RoutingCapture(layers) as capture:
         model(input_ids=ids, attention_mask=mask.long(), position_ids=(mask.cumsum(-1) - 1).clamp_min(0))
         batch = capture.drain_batch(mask, [0, 5, 9], Step.PREFILL)
     assert [rows.start for rows in batch] == [0, 5, 9]
@@ -58,12 +58,12 @@ def test_chunks_of_prefill_are_the_whole(chunk):
     model = tiny_moe()
     layers = find_moe_layers(model)
     parts = []
-    with torch.no_grad(), RoutingCapture(layers, 64) as capture:
+    with torch.no_grad(), RoutingCapture(layers) as capture:
         cache = ModelCache(model)
         for start in range(0, len(TEXT), chunk):
             piece = TEXT[start : start + chunk]
             cache.forward(torch.tensor([piece]))
-            parts.append(capture.drain(len(piece), start, Step.PREFILL)[0].expert_ids)
+            parts.append(capture.drain(len(piece), start, Step.PREFILL).expert_ids)
     assert np.array_equal(np.concatenate(parts), alone(model, layers).expert_ids)
 
 
@@ -72,10 +72,10 @@ def test_a_static_cache_gives_the_rows_of_a_growing_one():
     layers = find_moe_layers(model)
     cache = {cache_argument(model): StaticCache(config=model.config, max_cache_len=128)}
     parts = []
-    with torch.no_grad(), RoutingCapture(layers, 64) as capture:
+    with torch.no_grad(), RoutingCapture(layers) as capture:
         for piece, start in ((TEXT[:30], 0), *(([t], 30 + i) for i, t in enumerate(TEXT[30:]))):
             model(input_ids=torch.tensor([piece]), use_cache=True, **cache)
-            parts.append(capture.drain(len(piece), start, Step.PREFILL)[0].expert_ids)
+            parts.append(capture.drain(len(piece), start, Step.PREFILL).expert_ids)
     assert np.array_equal(np.concatenate(parts), alone(model, layers).expert_ids)
 
 
@@ -92,7 +92,7 @@ def test_weights_kept_elsewhere_until_they_are_needed(family, where, tmp_path):
     layers = find_moe_layers(model)
     assert [layer.spec for layer in layers] == [layer.spec for layer in find_moe_layers(tiny_family(family))]
     assert np.array_equal(alone(model, layers).expert_ids, plain.expert_ids)
-    result = check_capture(model, RoutingCapture(layers, 64), TEXT)
+    result = check_capture(model, RoutingCapture(layers), TEXT)
     assert result.ok, result.problems
 
 
@@ -102,10 +102,10 @@ def test_layers_on_several_devices_have_a_buffer_each_and_come_out_in_order(monk
     plain = alone(model, layers)
     devices = iter([torch.device("cpu", 0), torch.device("cpu"), torch.device("cpu", 0)])
     monkeypatch.setattr(capture_module, "device_of", lambda layer: next(devices))
-    with torch.no_grad(), RoutingCapture(layers, 64) as capture:
+    with torch.no_grad(), RoutingCapture(layers) as capture:
         model(input_ids=torch.tensor([TEXT]), use_cache=False)
-        rows, tail = capture.drain(40, 0, Step.PREFILL, extra=torch.tensor([77]))
-    assert len(capture._buffers) == 2 and tail == [77]
+        rows = capture.drain(40, 0, Step.PREFILL)
+    assert len(capture._places) == 2
     assert np.array_equal(rows.expert_ids, plain.expert_ids)
     assert np.array_equal(rows.entropy, plain.entropy)
 
@@ -121,12 +121,5 @@ def test_ties_in_bfloat16_are_counted_apart_and_the_executed_expert_is_kept():
     rows = alone(model, layers)
     handle.remove()
     assert np.array_equal(rows.expert_ids[:, 0], executed[0].numpy())
-    result = check_capture(model, RoutingCapture(layers, 64), TEXT)
+    result = check_capture(model, RoutingCapture(layers), TEXT)
     assert result.ok, result.problems
-
-
-def test_a_long_text_needs_no_more_room_than_one_pass():
-    """Buffers are of one pass; what is kept of a row is its trace and nothing else."""
-    capture = RoutingCapture(find_moe_layers(tiny_moe()), 256)
-    floats = sum(b.numel() for b in capture._buffers.values())
-    assert floats == 2 + 256 * 3 * (4 + 4 + 16)
