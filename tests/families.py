@@ -5,6 +5,7 @@ A config is made small by its fields' names, whatever the family; what a family 
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import torch
@@ -24,6 +25,12 @@ SMALL: dict[str, Any] = {
     **dict.fromkeys(("head_dim", "global_head_dim", "v_head_dim", "kv_lora_rank", "q_lora_rank", "index_head_dim"), 8),
     **dict.fromkeys(("linear_key_head_dim", "linear_value_head_dim", "index_topk", "d_kv"), 8),
     **dict.fromkeys(("qk_rope_head_dim", "qk_nope_head_dim"), 4),
+    **dict.fromkeys(("encoder_layers", "encoder_attention_heads"), 2),
+    **dict.fromkeys(("out_hidden_size", "encoder_ffn_dim", "output_dim", "projector_output_dim"), 32),
+    **dict.fromkeys(("vision_output_dim", "projector_input_dim"), 32),
+    "num_position_embeddings": 16,
+    "text_hidden_size": 32,
+    "image_size": 56,
     "max_position_embeddings": 512,
     "sliding_window": 64,
     "first_k_dense_replace": 1,
@@ -41,9 +48,62 @@ LISTED = (
 ).split()
 """Families whose capture must be proven."""
 
-NEEDS: dict[str, dict[str, Any]] = {
-    "deepseek_v2": {"head_dim": 4},
+OTHERS = (
+    "afmoe aria axk1 axk2 bailing_hybrid beam cohere2_moe deepseek_ocr2 deepseek_v32 deepseek_v4 diffusion_gemma doge "
+    "dots1 dots3_note ernie4_5_vl_moe exaone_moe flex_olmo flint glm4_moe_lite glm4v_moe glm5_next glm_moe_dsa "
+    "granite_docling granitemoe_swa hy_v3 hy_v4 hy_v4_vl inkling_mm_model inkling2 inkling2_loop jamba jetmoe "
+    "kimi_linear kolibri1 laguna lara_mini longcat_flash mellum mimo_v2_flash minimax_m3_vl mistral4 mistral_large4 "
+    "muse_spark nemotron_h openai_privacy_filter qwen3_omni_moe qwen4_exp solar_open step3p7 zaya"
+).split()
+"""Families whose capture is proven or refused."""
+
+GEMMA4 = {
+    "enable_moe_block": True,
+    "num_experts": 8,
+    "top_k_experts": 2,
+    "moe_intermediate_size": 16,
+    "vocab_size_per_layer_input": 160,
+    "hidden_size_per_layer_input": 8,
 }
+
+VISION = {"deepstack_visual_indexes": [1]}
+
+AS_MANY_KEYS: dict[str, Any] = {"num_key_value_heads": 4}
+
+NEEDS: dict[str, dict[str, Any]] = {
+    "axk2": AS_MANY_KEYS,
+    "dbrx": {
+        "attn_config": {"rope_theta": 1e4, "kv_n_heads": 2, "clip_qkv": 8.0},
+        "ffn_config": {"moe_num_experts": 8, "moe_top_k": 2},
+    },
+    "deepseek_v2": {"num_experts_per_tok": 2, "n_group": 2, "topk_group": 1, "topk_method": "group_limited_greedy"},
+    "deepseek_v32": {**AS_MANY_KEYS, "first_k_dense_replace": 1, "mlp_layer_types": ["dense"] + ["sparse"] * 3},
+    "diffusion_gemma": GEMMA4,
+    "dots1": {"n_routed_experts": 8, "n_shared_experts": 1},
+    "dots3_note": AS_MANY_KEYS,
+    "ernie4_5_vl_moe": {"head_dim": 128},
+    "gemma4": GEMMA4,
+    "gemma4_text": GEMMA4,
+    "glm4v_moe": {"head_dim": 128},
+    "glm5_next": AS_MANY_KEYS,
+    "glm_moe_dsa": AS_MANY_KEYS,
+    "granitemoehybrid": {
+        "layer_types": ["linear_attention", "full_attention"] * 2,
+        "mamba_n_heads": 4,
+        "mamba_d_head": 16,
+        "mamba_d_state": 8,
+        "mamba_chunk_size": 16,
+    },
+    "hunyuan_v1_moe": {"head_dim": 8},
+    "hy_v4_vl": {**AS_MANY_KEYS, "qk_rope_head_dim": 64},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2, "num_dense_layers": 1},
+    "longcat_flash": {"head_dim": 4, "zero_expert_num": 4, "num_key_value_heads": 4},
+    "mistral_large4": AS_MANY_KEYS,
+    "qwen3_omni_moe_thinker": {"vision_config": VISION},
+    "qwen3_vl_moe": {"vision_config": VISION},
+    "zaya": {"num_experts_per_tok": 1},
+}
+"""What a family needs besides: fields of its language model's config, or of another part by that part's name."""
 
 
 def tiny_family(family: str, seed: int = 0, **changes: Any) -> nn.Module:
@@ -52,33 +112,39 @@ def tiny_family(family: str, seed: int = 0, **changes: Any) -> nn.Module:
     Raises:
         whatever the family's own code raises where it cannot be made this small.
     """
-    config = _shrink(_default_config(family))
-    for name, value in {**NEEDS.get(family, {}), **changes}.items():
-        setattr(getattr(config, "text_config", None) or config, name, value)
+    config = _tiny_config(CONFIG_MAPPING[family], {**NEEDS.get(family, {}), **changes})
     torch.manual_seed(seed)
     model = _model_class(config)(config).eval()
     _have_something_to_say(model)
     return model
 
 
-def _default_config(family: str) -> Any:
-    return CONFIG_MAPPING[family]()
+def _tiny_config(config_class: Any, changes: dict[str, Any]) -> Any:
+    """A small config of ``config_class`` and of the configs inside it; what follows from a size is left to follow."""
+    defaults = vars(config_class())
+    known = {n: defaults[n] for n in _fields(config_class) if n in defaults}
+    parts = {n: v for n, v in defaults.items() if hasattr(v, "to_dict")}
+    text = next((n for n in ("text_config", "thinker_config") if n in parts), None)
+    small = {n: _tiny_config(type(v), changes if n == text else changes.get(n, {})) for n, v in parts.items()}
+    sizes = {n: v for n, v in SMALL.items() if _is_number(known.get(n))}
+    own = {n: v for n, v in changes.items() if n not in parts and not text}
+    return config_class(**{**sizes, **own, **small})
 
 
-def _shrink(config: Any, depth: int = 0) -> Any:
-    for name, value in SMALL.items():
-        old = getattr(config, name, None)
-        if isinstance(old, int | float) and not isinstance(old, bool):
-            setattr(config, name, value)
-    for value in list(vars(config).values()):
-        if hasattr(value, "to_dict") and depth < 3:
-            _shrink(value, depth + 1)
-    return config
+def _fields(config_class: Any) -> Any:
+    """Names that a config takes, not those that follow from them."""
+    return getattr(config_class, "__dataclass_fields__", None) or inspect.signature(config_class).parameters
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _model_class(config: Any) -> Any:
-    for auto in (transformers.AutoModelForCausalLM, transformers.AutoModelForImageTextToText):
-        if type(config) in auto._model_mapping:
+    """The whole model, not the text part of it alone."""
+    for name in ("AutoModelForImageTextToText", "AutoModelForMultimodalLM", "AutoModelForCausalLM"):
+        auto = getattr(transformers, name, None)
+        if auto and type(config) in auto._model_mapping:
             return auto._model_mapping[type(config)]
     raise KeyError(f"no language model of {config.model_type}")
 
