@@ -62,6 +62,14 @@ def parser() -> argparse.ArgumentParser:
     record.add_argument("--samples", metavar="N", type=int, default=1, help="answers a prompt and mode")
     record.add_argument("--forced", action="store_true", help="route each text as it stands, without generating")
     record.add_argument("--router-scores", action="store_true", help="also keep the scores of all experts")
+    record.add_argument(
+        "--edit",
+        action="append",
+        default=[],
+        metavar="EDIT",
+        help="change the routing: mask:LAYER:EXPERTS, boost:LAYER:EXPERTS:AMOUNT, force:LAYER:EXPERTS, "
+        "ablate:LAYER:EXPERTS or top_k:LAYER:K; LAYER may be all, EXPERTS are numbers with commas; repeat for more",
+    )
     record.add_argument("--shard", metavar="i/n", help="only every n-th prompt, beginning with the i-th (from 1)")
     record.add_argument("--json", action="store_true", help="print JSON")
 
@@ -147,6 +155,7 @@ def _check_sentence(model: str, result: dict[str, Any]) -> str:
 
 
 def _record(arguments: argparse.Namespace) -> int:
+    from app.engine.base import RouterEdit
     from app.engine.prompts import read_prompts
     from app.engine.recording import RecordJob, run_job
 
@@ -164,6 +173,7 @@ def _record(arguments: argparse.Namespace) -> int:
         samples=arguments.samples,
         forced=arguments.forced,
         router_scores=arguments.router_scores,
+        edits=tuple(RouterEdit.parse(text) for text in arguments.edit),
         shard=_shard(arguments.shard),
     )
     from app.engine.opening import open_engine

@@ -71,6 +71,60 @@ class SamplingParams:
             object.__setattr__(self, name, int(getattr(self, name)))
 
 
+EDITS = ("mask", "boost", "force", "top_k", "ablate")
+
+
+@dataclass(frozen=True)
+class RouterEdit:
+    """A change of the routing of one request.
+
+    Attributes:
+        kind: "mask": these experts cannot be chosen; "boost": ``amount`` is added to their router logits; "force": they
+            are always chosen; "top_k": ``amount`` experts are used per token; "ablate": where they are chosen their gate
+            weight becomes 0, and nothing else changes.
+        experts: expert ids; none for "top_k".
+        layer: the model's layer number, or None for every MoE layer.
+        amount: of "boost" (any finite number) and "top_k" (a whole number from 1).
+    """
+
+    kind: str
+    experts: tuple[int, ...] = ()
+    layer: int | None = None
+    amount: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.kind not in EDITS:
+            raise BadValue(f"Unknown edit {str(self.kind)[:40]!r}; expected one of {', '.join(EDITS)}.")
+        object.__setattr__(self, "experts", tuple(self.experts))
+        for value in (*self.experts, *(() if self.layer is None else (self.layer,))):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+                raise BadValue(f"Layers and experts are whole numbers from 0, not {str(value)[:40]!r}.")
+        _in_range("amount", self.amount, -1e6, 1e6)
+        if self.kind == "top_k" and (self.experts or self.amount < 1 or self.amount != int(self.amount)):
+            raise BadValue(f"The edit top_k takes a whole number from 1 and no experts, not {self.amount:g}.")
+        if self.kind != "top_k" and not self.experts:
+            raise BadValue(f"The edit {self.kind} names no expert.")
+
+    @classmethod
+    def parse(cls, text: str) -> RouterEdit:
+        """From "mask:LAYER:EXPERTS", "boost:LAYER:EXPERTS:AMOUNT", "top_k:LAYER:K" and so on; LAYER may be "all" and
+        EXPERTS are numbers with commas."""
+        kind, *rest = text.strip().split(":")
+        try:
+            layer = None if rest[0] == "all" else int(rest[0])
+            if kind == "top_k":
+                (amount,) = rest[1:]
+                return cls(kind, layer=layer, amount=float(amount))
+            experts = tuple(int(e) for e in rest[1].split(","))
+            (amount,) = rest[2:] if kind == "boost" else ("0", *rest[2:])
+            return cls(kind, experts, layer, float(amount))
+        except (ValueError, IndexError):
+            raise BadValue(
+                f"The edit {text[:60]!r} is not like mask:LAYER:EXPERTS, boost:LAYER:EXPERTS:AMOUNT, force:…, ablate:… "
+                "or top_k:LAYER:K (LAYER may be all)."
+            ) from None
+
+
 @dataclass(frozen=True)
 class ChatRequest:
     """One turn to be generated.
@@ -82,6 +136,7 @@ class ChatRequest:
         sampling: None for the model's recommendation in the mode that takes effect.
         seed: None draws one, so that every request can be repeated.
         router_scores: record the router's scores of all experts, not only the chosen ones.
+        edits: changes of the routing, for this request alone.
     """
 
     messages: tuple[Message, ...]
@@ -90,9 +145,11 @@ class ChatRequest:
     sampling: SamplingParams | None = None
     seed: int | None = None
     router_scores: bool = False
+    edits: tuple[RouterEdit, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "messages", tuple(self.messages))
+        object.__setattr__(self, "edits", tuple(self.edits))
         if not self.messages or self.messages[-1].role != "user":
             raise BadValue("A conversation must end with a message of the user.")
         if not self.messages[-1].content.strip():
@@ -148,6 +205,7 @@ class Capabilities:
         modes: the modes the model has; one for models that always or never think.
         soft_switch: ``/think`` and ``/no_think`` are understood.
         forced_text: ``score`` works.
+        edits: routing can be changed for one request.
         context: the longest sequence, in tokens.
     """
 
@@ -156,6 +214,7 @@ class Capabilities:
     modes: tuple[str, ...] = MODES
     soft_switch: bool = True
     forced_text: bool = True
+    edits: bool = True
     context: int = 32768
 
 

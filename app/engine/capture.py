@@ -43,14 +43,12 @@ class RoutingCapture:
     def __init__(self, layers: list[MoELayer], max_rows: int = 512, *, top_k: int = 0) -> None:
         self.layers = layers
         self.spec: RouterSpec = router_spec(layers)
-        self.max_rows = max_rows
-        self.top_k = max(top_k, self.spec.top_k)
         self._places = _by_device([device_of(layer) for layer in layers])
         self._buffers: dict[torch.device, torch.Tensor] = {}
         self._kinds = _same_formula(layers)
         self._rows_seen = [[0, 0] for _ in layers]
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
-        self.reserve(max_rows)
+        self.reserve(max_rows, top_k)
 
     def __enter__(self) -> RoutingCapture:
         self.install()
@@ -64,14 +62,15 @@ class RoutingCapture:
         """Floats of one row of one layer."""
         return 2 * self.top_k + self.spec.num_experts
 
-    def reserve(self, max_rows: int) -> None:
-        """Make room for passes of ``max_rows`` tokens; not while a compiled model writes here."""
-        self.max_rows = max_rows
+    def reserve(self, max_rows: int, top_k: int = 0) -> None:
+        """Make room for passes of ``max_rows`` tokens and ``top_k`` experts each; not while a compiled model writes
+        here."""
+        self.max_rows, self.top_k = max_rows, max(top_k, self.spec.top_k)
         for device, positions in self._places.items():
             floats = HEAD + max_rows * len(positions) * self.width
             self._buffers[device] = torch.full((floats,), -1.0, device=device)
         self._cells = [self._cell(position) for position in range(len(self.layers))]
-        self._views: list[dict[int, tuple[torch.Tensor, ...]]] = [{} for _ in self.layers]
+        self._views: list[dict[tuple[int, int], tuple[torch.Tensor, ...]]] = [{} for _ in self.layers]
 
     def install(self) -> None:
         """Register the hooks; nothing happens if they are registered."""
@@ -103,6 +102,7 @@ class RoutingCapture:
         *,
         router_scores: bool = False,
         extra: torch.Tensor | None = None,
+        edited: RouterSpec | None = None,
         compiled: bool = False,
     ) -> tuple[RoutingRows, list[int]]:
         """The ``rows`` rows of the pass just run, for tokens ``start``, ``start + 1``, …
@@ -111,6 +111,7 @@ class RoutingCapture:
             rows: tokens that were fed.
             router_scores: also the router's probabilities of all experts.
             extra: (1,) int64 tensor that leaves the device in the same copy, for example the sampled token.
+            edited: where the routing was edited, the spec with the room that the edits need.
             compiled: the pass was a compiled one, whose hooks run no Python.
 
         Returns:
@@ -121,7 +122,7 @@ class RoutingCapture:
                 ``max_rows``.
         """
         host, tail = self._to_host(rows, extra, compiled)
-        return self._rows(host, start, step, router_scores), tail
+        return self._rows(host, start, step, router_scores, edited), tail
 
     def drain_batch(
         self, mask: torch.Tensor, starts: Sequence[int], step: Step, *, router_scores: bool = False
@@ -134,10 +135,9 @@ class RoutingCapture:
         """
         host, _ = self._to_host(mask.numel(), None, False)
         sequences = host.unflatten(0, tuple(mask.shape))
-        real = mask.bool().cpu()
         return [
             self._rows(sequence[keep], start, step, router_scores)
-            for sequence, keep, start in zip(sequences, real, starts, strict=True)
+            for sequence, keep, start in zip(sequences, mask.bool().cpu(), starts, strict=True)
         ]
 
     def _to_host(self, rows: int, extra: torch.Tensor | None, compiled: bool) -> tuple[torch.Tensor, list[int]]:
@@ -174,15 +174,21 @@ class RoutingCapture:
         return host, tail
 
     @torch.no_grad()
-    def _rows(self, host: torch.Tensor, start: int, step: Step, router_scores: bool) -> RoutingRows:
-        k, count = self.top_k, len(host)
-        ids, weights, given = host[..., :k], host[..., k : 2 * k], host[..., 2 * k :]
-        shape = (count, len(self.layers))
+    def _rows(
+        self, host: torch.Tensor, start: int, step: Step, router_scores: bool, edited: RouterSpec | None = None
+    ) -> RoutingRows:
+        spec = edited or self.spec
+        ids, weights, given = host.split((self.top_k, self.top_k, self.spec.num_experts), -1)
+        ids, weights = ids[..., : spec.top_k], weights[..., : spec.top_k]
+        if edited:  # an expert named again with no weight fills a place that the edit left empty
+            again = (ids[..., 1:] == ids[..., :1]) & (weights[..., 1:] == 0)
+            ids = torch.cat([ids[..., :1], ids[..., 1:].masked_fill(again, -1)], -1)
+        shape = (len(host), len(self.layers))
         entropy, margin, mass = (torch.zeros(shape) for _ in range(3))
-        scores = torch.zeros((*shape, self.spec.num_experts)) if router_scores else None
-        for positions, used, experts, gating in self._kinds:
+        scores = torch.zeros((*shape, spec.num_experts)) if router_scores else None
+        for positions, experts, gating in self._kinds:
             logits = gating.logits(given[:, positions, :experts])
-            chosen = ids[:, positions, : max(used, self.top_k - self.spec.top_k + used)].long()
+            chosen = ids[:, positions].long()
             probabilities = gating.probabilities(logits)
             entropy[:, positions] = torch.special.entr(probabilities).sum(-1)
             real = chosen >= 0
@@ -190,12 +196,11 @@ class RoutingCapture:
             margin[:, positions] = _margin(gating.choice_scores(logits), chosen, real)
             if scores is not None:
                 scores[:, positions, :experts] = probabilities
-        raw = ids.numpy()
         return RoutingRows(
             start=start,
             step=step,
-            expert_ids=np.where(raw < 0, self.spec.no_expert, raw).astype(self.spec.id_dtype),
-            expert_weights=weights.clamp_min(0).half().numpy() if (raw < 0).any() else weights.half().numpy(),
+            expert_ids=ids.where(ids >= 0, spec.no_expert).numpy().astype(spec.id_dtype),
+            expert_weights=weights.where(ids >= 0, 0.0).half().numpy(),
             router_scores=None if scores is None else scores.half().numpy(),
             entropy=entropy.numpy(),
             margin=margin.numpy(),
@@ -209,16 +214,15 @@ class RoutingCapture:
         table = self._buffers[device][HEAD:].view(self.max_rows, len(positions), self.width)
         return table[:, positions.index(position)]
 
-    def _view(self, position: int, rows: int) -> tuple[torch.Tensor, ...]:
+    def _view(self, position: int, rows: int, used: int) -> tuple[torch.Tensor, ...]:
         """Where ``rows`` rows of a layer are written: ids, weights, scores. Kept for decoding, one row at a time."""
         kept = self._views[position]
-        if rows not in kept:
-            k, cell = self.layers[position].spec.top_k, self._cells[position][:rows]
-            experts = self.layers[position].spec.num_experts
+        if (rows, used) not in kept:
+            cell, experts = self._cells[position][:rows], self.layers[position].spec.num_experts
             ids, weights, scores = cell.split((self.top_k, self.top_k, self.spec.num_experts), -1)
             kept.clear()
-            kept[rows] = ids[:, :k], weights[:, :k], scores[:, :experts]
-        return kept[rows]
+            kept[rows, used] = ids[:, :used], weights[:, :used], scores[:, :experts]
+        return kept[rows, used]
 
     def _router_hook(self, position: int) -> Any:
         layer, seen = self.layers[position], self._rows_seen[position]
@@ -227,11 +231,12 @@ class RoutingCapture:
             given = layer.scores(output)
             rows = given.shape[0]
             if rows <= self.max_rows:
-                ids, weights, scores = self._view(position, rows)
+                ids, weights, scores = self._view(position, rows, layer.spec.top_k)
                 scores.copy_(given.detach())
                 if layer.gates_at is not None:
-                    executed, gates = layer.dense(output)
-                    ids.copy_(executed)
+                    ids, weights, _ = self._view(position, rows, min(self.top_k, layer.spec.num_experts))
+                    executed, gates = layer.dense(output, ids.shape[-1])
+                    ids.copy_(executed.masked_fill(gates == 0, -1))
                     weights.copy_(gates.detach())
             if not torch.compiler.is_compiling():
                 seen[1] += rows
@@ -245,9 +250,9 @@ class RoutingCapture:
 
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             executed, gates = call.routing(args, kwargs)
-            rows = executed.shape[0]
+            rows, used = executed.shape
             if rows <= self.max_rows:
-                ids, weights, _ = self._view(position, rows)
+                ids, weights, _ = self._view(position, rows, used)
                 ids.copy_(executed)
                 weights.copy_(gates.detach())
             if not torch.compiler.is_compiling():
@@ -278,18 +283,16 @@ def _by_device(devices: Sequence[torch.device]) -> dict[torch.device, list[int]]
     return places
 
 
-def _same_formula(layers: Sequence[MoELayer]) -> list[tuple[list[int] | slice, int, int, Gating]]:
-    """Layers that can be worked out together: their positions, k, experts and one gating with stacked biases."""
+def _same_formula(layers: Sequence[MoELayer]) -> list[tuple[list[int] | slice, int, Gating]]:
+    """Layers that can be worked out together: their positions, their experts and one gating with stacked biases."""
     groups: dict[tuple[Any, ...], list[int]] = {}
     for position, layer in enumerate(layers):
-        key = (layer.spec.top_k, layer.spec.num_experts, *layer.gating.key())
-        groups.setdefault(key, []).append(position)
+        groups.setdefault((layer.spec.num_experts, *layer.gating.key()), []).append(position)
     return [
         (
             slice(None) if len(groups) == 1 else positions,
-            layers[positions[0]].spec.top_k,
             layers[positions[0]].spec.num_experts,
-            layers[positions[0]].gating.stacked([layers[p].gating for p in positions]),
+            Gating.stacked([layers[p].gating for p in positions]),
         )
         for positions in groups.values()
     ]

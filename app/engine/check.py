@@ -13,18 +13,20 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from transformers import DynamicCache
 
 from analysis.errors import CaptureError
 from analysis.trace import RoutingRows, Step
 from app.engine.capture import RoutingCapture
 from app.engine.expert_outputs import dense_gates, dense_inputs, outputs_of
 from app.engine.gating import agreement, ties
-from app.engine.models import cache_argument, first_line
+from app.engine.models import ModelCache, first_line
 from app.engine.router import MoELayer, linear_scores
 
 MATCH = 0.999
 """Least fraction of executed ids that the recomputed selection must share."""
+
+LEAST_SAME = 0.9
+"""Least fraction of ids that two ways of running the same text must share."""
 
 
 @dataclass
@@ -43,7 +45,8 @@ class CaptureCheck:
         output_error: largest difference between the experts' output and the one rebuilt from captured ids, weights and
             the experts' own parameters, relative to the layer's largest output.
         causal: changing a token changed no earlier row.
-        decode_match: fraction of ids that agree between prefill and decode of the same tokens.
+        chunked_match: fraction of ids that agree between a prefill in one pass and one in two chunks.
+        decode_match: fraction of ids that agree between prefill and decode of the same token.
         problems: sentences.
     """
 
@@ -56,6 +59,7 @@ class CaptureCheck:
     weight_error: float = 0.0
     output_error: float = 0.0
     causal: bool = True
+    chunked_match: float = 1.0
     decode_match: float = 1.0
     problems: list[str] = field(default_factory=list)
 
@@ -231,14 +235,25 @@ def _check_causality(
 def _check_decode(
     result: CaptureCheck, model: nn.Module, capture: RoutingCapture, ids: torch.Tensor, rows: RoutingRows
 ) -> None:
-    """The last token once more, fed alone behind a cache: as many rows as tokens, and the same experts."""
-    cached: dict[str, Any] = {cache_argument(model): DynamicCache(config=model.config), "use_cache": True}
-    model(input_ids=ids[:, :-1], **cached)
-    capture.drain(ids.shape[1] - 1, 0, Step.PREFILL)
-    model(input_ids=ids[:, -1:], **cached)
-    last, _ = capture.drain(1, ids.shape[1] - 1, Step.DECODE)
+    """The same text in three passes behind a cache: two chunks of prefill, then the last token alone."""
+    count = ids.shape[1]
+    cache = ModelCache(model)
+    chunks = []
+    for begin, end in ((0, count // 2), (count // 2, count - 1)):
+        cache.forward(ids[:, begin:end])
+        chunks.append(capture.drain(end - begin, begin, Step.PREFILL)[0].expert_ids)
+    cache.forward(ids[:, -1:])
+    last, _ = capture.drain(1, count - 1, Step.DECODE)
+    result.chunked_match = _same_sets(np.concatenate(chunks), rows.expert_ids[:-1])
     result.decode_match = _same_sets(last.expert_ids, rows.expert_ids[-1:])
-    if result.decode_match < 0.9:
+    if result.chunked_match < LEAST_SAME:  # this family reads a prompt whole or not at all
+        cache = ModelCache(model)
+        cache.forward(ids[:, :-1])
+        capture.drain(count - 1, 0, Step.PREFILL)
+        cache.forward(ids[:, -1:])
+        last, _ = capture.drain(1, count - 1, Step.DECODE)
+        result.decode_match = _same_sets(last.expert_ids, rows.expert_ids[-1:])
+    if result.decode_match < LEAST_SAME:
         result.problems.append(
             f"A token decoded alone used {result.decode_match:.0%} of the experts it used in prefill (expected 90%)."
         )

@@ -69,11 +69,14 @@ class Gating:
         scores = self.scores(logits)
         return scores / scores.sum(-1, keepdim=True) if self.scoring == "sigmoid" else scores
 
-    def choice_scores(self, logits: torch.Tensor) -> torch.Tensor:
-        """(N, E), what the choice ranks by: scores and bias; -inf for experts outside the groups used."""
+    def choice_scores(self, logits: torch.Tensor, barred: torch.Tensor | None = None) -> torch.Tensor:
+        """(N, E), what the choice ranks by: scores and bias; -inf for experts outside the groups used, and for those
+        that are ``barred`` (N, E)."""
         ranked = self.scores(logits)
         if self.bias is not None:
             ranked = ranked + self.bias.to(ranked.device)
+        if barred is not None:
+            ranked = ranked.masked_fill(barred, -torch.inf)
         if self.groups <= 1:
             return ranked
         grouped = ranked.unflatten(-1, (self.groups, -1))
@@ -85,13 +88,15 @@ class Gating:
         """(N, k) int64 expert ids, best first."""
         return self.choice_scores(logits).topk(k, -1).indices
 
-    def weights(self, logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-        """(N, K) float32 gate weights of ``ids`` (N, K)."""
+    def weights(self, logits: torch.Tensor, ids: torch.Tensor, used: torch.Tensor | None = None) -> torch.Tensor:
+        """(N, K) float32 gate weights of ``ids`` (N, K); zero where ``used`` (N, K) is false."""
         ids = ids.long()
         if self.scoring == "sparsemixer":
             weights = self._sparsemixer(logits, ids)
         else:
             weights = self.scores(logits).gather(-1, ids)
+        if used is not None:
+            weights = weights.where(used, 0.0)
         if self.renormalised:
             weights = weights / weights.sum(-1, keepdim=True).clamp_min(1e-20)
         if self.expert_scale is not None:

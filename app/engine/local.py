@@ -12,6 +12,7 @@ Knows the model, its tokenizer and its capture. Does not know the page, the comm
 from __future__ import annotations
 
 import codecs
+import inspect
 import platform
 import threading
 from collections import deque
@@ -24,16 +25,16 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import DynamicCache
 
 from analysis.errors import BadValue, CaptureError
 from analysis.trace import Origin, Phase, RouterSpec, RoutingRows, RoutingTrace, Step
 from app import __version__
-from app.engine.base import MODES, Capabilities, ChatRequest, Message, SamplingParams, TokenEvent
+from app.engine.base import MODES, Capabilities, ChatRequest, Message, RouterEdit, SamplingParams, TokenEvent
 from app.engine.capture import RoutingCapture
 from app.engine.catalogue import card_for
-from app.engine.check import CaptureCheck, check_capture
-from app.engine.models import cache_argument
+from app.engine.check import LEAST_SAME, CaptureCheck, check_capture
+from app.engine.edits import PLAIN, RouterEdits, edited_spec
+from app.engine.models import ModelCache
 from app.engine.recorder import record
 from app.engine.router import find_moe_layers, router_spec
 from app.engine.sampling import Sampler
@@ -44,6 +45,15 @@ PREFILL_ROWS = 256
 """Tokens fed at once during prefill: a request can be cancelled, and others get a step, between two such passes."""
 
 CHECK_TEXT = "<|im_start|>user\nWhat is 12 + 30?<|im_end|>\n<|im_start|>assistant\n<think>\n2 + 0 = 2"
+
+
+@dataclass(frozen=True)
+class _How:
+    """How a stream's passes are run and read: its slot among the edits, the spec these need, the scores it wants."""
+
+    slot: int = PLAIN
+    edited: RouterSpec | None = None
+    router_scores: bool = False
 
 
 @dataclass
@@ -83,11 +93,14 @@ class LocalEngine:
         self.name = name or getattr(model.config, "_name_or_path", "") or type(model).__name__
         self.card = card_for(self.name)
         self.device = model.get_input_embeddings().weight.device
-        layers = find_moe_layers(model) if capture else []
+        layers = find_moe_layers(model, self._check_tokens()) if capture else []
         self.spec: RouterSpec = router_spec(layers)
         self._capture = RoutingCapture(layers, PREFILL_ROWS)
+        self._edits = RouterEdits(layers, PREFILL_ROWS)
         self._capturing = capture
-        self._cache = cache_argument(model)
+        self._prefill_rows = PREFILL_ROWS
+        names = inspect.signature(model.forward).parameters
+        self._last_logits = {"logits_to_keep": 1} if "logits_to_keep" in names else {}
         self._streams = 0
         self._step_lock = threading.RLock()  # a forgotten stream may be closed by the garbage collector inside a step
         self._stop_ids = self._find_stop_ids()
@@ -108,7 +121,6 @@ class LocalEngine:
                 "transformers": transformers.__version__,
                 "python": platform.python_version(),
             },
-            "edits": [],
             "parent": None,
         }
         if capture and check:
@@ -128,7 +140,14 @@ class LocalEngine:
 
     def verify(self) -> CaptureCheck:
         """The capture check on a short text; see ``check_capture``."""
-        return check_capture(self.model, self._capture, self._check_tokens())
+        result = check_capture(self.model, self._capture, self._check_tokens())
+        if result.chunked_match < LEAST_SAME:  # a family that reads a prompt whole or not at all
+            self._prefill_rows = 2**31
+        return result
+
+    def spec_for(self, request: ChatRequest) -> RouterSpec:
+        """The spec of a trace of ``request``: ``spec``, with room for the experts that its edits add."""
+        return edited_spec(self.spec, request.edits)
 
     def stream(self, request: ChatRequest) -> Generator[TokenEvent, None, None]:
         """Answer ``request``; see ``Engine.stream``. Several streams may run at once: they take turns by steps."""
@@ -144,12 +163,13 @@ class LocalEngine:
         tracker = PhaseTracker(self.text, prompt, self._stop_ids)
         last_turn = prompt[-1].turn
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        cache = DynamicCache(config=self.model.config)
-        with self._hooks():
+        cache = ModelCache(self.model)
+        with self._hooks(request.edits, len(prompt)) as how:
             step = _Pass(self._no_rows(), -1)
-            for start in range(0, len(prompt), PREFILL_ROWS):
-                chunk = slice(start, start + PREFILL_ROWS)
-                step = self._forward(ids[chunk], cache, start, Step.PREFILL, request.router_scores, sampler)
+            how = replace(how, router_scores=request.router_scores)
+            for start in range(0, len(prompt), self._prefill_rows):
+                chunk = slice(start, start + self._prefill_rows)
+                step = self._forward(ids[chunk], cache, start, Step.PREFILL, how, sampler)
                 yield from self._prompt_events(prompt[chunk], start, step.rows, decoder)
             forced: deque[tuple[int, Phase]] = deque()
             for count in range(1, min(sampling.max_tokens, room) + 1):
@@ -179,9 +199,11 @@ class LocalEngine:
                 if ended:
                     return
                 fed, position = ids.new_tensor([token_id]), len(prompt) + count - 1
-                step = self._forward(fed, cache, position, Step.DECODE, request.router_scores, sampler)
+                step = self._forward(fed, cache, position, Step.DECODE, how, sampler)
 
-    def score(self, text: str | Sequence[int], *, router_scores: bool = False) -> Generator[TokenEvent, None, None]:
+    def score(
+        self, text: str | Sequence[int], *, router_scores: bool = False, edits: Sequence[RouterEdit] = ()
+    ) -> Generator[TokenEvent, None, None]:
         """Route ``text`` as it stands; see ``Engine.score``. Special tokens written in it are recognised."""
         if isinstance(text, str):
             self._refuse_enormous(text)
@@ -200,12 +222,13 @@ class LocalEngine:
         tokens = [PromptToken(t, p, Origin.FORCED, 0) for t, p in zip(token_ids, phases, strict=True)]
         ids = torch.tensor(token_ids, device=self.device)
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        cache = DynamicCache(config=self.model.config)
-        with self._hooks():
-            for start in range(0, len(tokens), PREFILL_ROWS):
-                chunk = slice(start, start + PREFILL_ROWS)
-                step = self._forward(ids[chunk], cache, start, Step.PREFILL, router_scores, None)
-                final = start + PREFILL_ROWS >= len(tokens)
+        cache = ModelCache(self.model)
+        with self._hooks(edits, len(tokens)) as how:
+            how = replace(how, router_scores=router_scores)
+            for start in range(0, len(tokens), self._prefill_rows):
+                chunk = slice(start, start + self._prefill_rows)
+                step = self._forward(ids[chunk], cache, start, Step.PREFILL, how, None)
+                final = start + self._prefill_rows >= len(tokens)
                 yield from self._prompt_events(tokens[chunk], start, step.rows, decoder, final)
 
     def run(self, prompt: str | ChatRequest, **options: Any) -> RoutingTrace:
@@ -216,17 +239,20 @@ class LocalEngine:
         else:
             request = replace(prompt, **options)
         with closing(self.stream(request)) as events:
-            return record(events, self.spec, self.provenance(request))
+            return record(events, self.spec_for(request), self.provenance(request))
 
-    def run_forced(self, text: str | Sequence[int], *, router_scores: bool = False) -> RoutingTrace:
+    def run_forced(
+        self, text: str | Sequence[int], *, router_scores: bool = False, edits: Sequence[RouterEdit] = ()
+    ) -> RoutingTrace:
         """Route ``text`` as it stands and return its trace."""
-        with closing(self.score(text, router_scores=router_scores)) as events:
-            return record(events, self.spec, self.provenance())
+        with closing(self.score(text, router_scores=router_scores, edits=edits)) as events:
+            facts = {**self.provenance(), "edits": [asdict(e) for e in edits]}
+            return record(events, edited_spec(self.spec, edits), facts)
 
     def provenance(self, request: ChatRequest | None = None) -> dict[str, Any]:
         facts = {**self._facts, "created": datetime.now(timezone.utc).isoformat(timespec="seconds")}
         if request is None:
-            return {**facts, "mode": "forced"}
+            return {**facts, "mode": "forced", "edits": []}
         mode = self._mode(request)
         return {
             **facts,
@@ -236,6 +262,7 @@ class LocalEngine:
             "sampling": asdict(request.sampling or self.recommended_sampling(mode)),
             "seed": request.seed,
             "messages": [asdict(m) for m in request.messages],
+            "edits": [asdict(e) for e in request.edits],
         }
 
     def recommended_sampling(self, mode: str) -> SamplingParams:
@@ -252,20 +279,22 @@ class LocalEngine:
     def _forward(
         self,
         ids: torch.Tensor,
-        cache: DynamicCache,
+        cache: ModelCache,
         start: int,
         step: Step,
-        router_scores: bool,
+        how: _How,
         sampler: Sampler | None,
     ) -> _Pass:
         """One forward pass and its rows. The lock makes both one act, so rows belong to this request alone."""
-        with self._step_lock:
+        with self._step_lock, self._edits.selected(how.slot):
             self._capture.discard()  # whatever else ran the model since the last step
-            output = self.model(input_ids=ids.unsqueeze(0), use_cache=True, logits_to_keep=1, **{self._cache: cache})
+            output = cache.forward(ids.unsqueeze(0), **self._last_logits)
             drawn = sampler.draw(output.logits[0, -1]) if sampler else ids.new_tensor([-1])
             if not self._capturing:
                 return _Pass(self._no_rows(), int(drawn))
-            rows, tail = self._capture.drain(len(ids), start, step, router_scores=router_scores, extra=drawn)
+            rows, tail = self._capture.drain(
+                len(ids), start, step, router_scores=how.router_scores, extra=drawn, edited=how.edited
+            )
             return _Pass(rows, tail[0])
 
     def _prompt_events(
@@ -287,19 +316,40 @@ class LocalEngine:
             )
 
     @contextmanager
-    def _hooks(self) -> Iterator[None]:
-        """Hooks are on the model while at least one stream is open, and on no other time."""
+    def _hooks(self, edits: Sequence[RouterEdit], tokens: int) -> Iterator[_How]:
+        """Hooks are on the model while at least one stream is open, and on no other time; a request's edits are in
+        the tables while its own stream is open, whatever ends it."""
         with self._step_lock:
-            self._streams += 1
-            if self._capturing:
-                self._capture.install()
+            how = self._enter(edits, min(tokens, self._prefill_rows))
         try:
-            yield
+            yield how
         finally:
             with self._step_lock:
-                self._streams -= 1
-                if not self._streams:
-                    self._capture.remove()
+                self._leave(how)
+
+    def _enter(self, edits: Sequence[RouterEdit], rows: int) -> _How:
+        if edits and not self._capturing:
+            raise BadValue("Routing cannot be edited without capture.")
+        how = _How()
+        if edits:
+            how = _How(slot=self._edits.add(edits), edited=edited_spec(self.spec, edits))
+            self._edits.install()
+        room, k = self._capture.max_rows, how.edited.top_k if how.edited else 0
+        if rows > room or k > self._capture.top_k:
+            self._capture.reserve(max(rows, room), max(k, self._capture.top_k))
+            self._edits.reserve(max(rows, room))
+        self._streams += 1
+        if self._capturing:
+            self._capture.install()
+        return how
+
+    def _leave(self, how: _How) -> None:
+        self._streams -= 1
+        if how.slot != PLAIN:
+            self._edits.drop(how.slot)
+        if not self._streams:
+            self._capture.remove()
+            self._edits.remove()
 
     def _no_rows(self) -> RoutingRows:
         empty = torch.zeros((0, self.spec.num_moe_layers, self.spec.top_k)).numpy().astype(self.spec.id_dtype)
@@ -338,6 +388,7 @@ class LocalEngine:
         return Capabilities(
             gate_weights=self._capturing,
             router_scores=self._capturing,
+            edits=self._capturing,
             modes=modes,
             soft_switch=hybrid,
             context=context,

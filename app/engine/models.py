@@ -85,6 +85,22 @@ def load_model(name: str = "", quantize: str = "") -> LoadedModel:
     )
 
 
+class ModelCache:
+    """One sequence's cache, of whatever class the model makes for itself at its first pass."""
+
+    def __init__(self, model: Any, cache: Any = None) -> None:
+        self.model = model
+        self.cache = cache
+        self._name = cache_argument(model)
+
+    def forward(self, ids: torch.Tensor, **options: Any) -> Any:
+        """Run the model on ``ids`` (1, S), behind what the cache holds."""
+        given = {} if self.cache is None else {self._name: self.cache}
+        output = self.model(input_ids=ids, use_cache=True, **given, **options)
+        self.cache = output[self._name]
+        return output
+
+
 def cache_argument(model: Any) -> str:
     """What the model's ``forward`` calls its key-value cache: ``past_key_values`` in Transformers 5.6 to 5.20,
     ``cache`` in 5.24."""

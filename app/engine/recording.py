@@ -17,7 +17,8 @@ from typing import Any
 from analysis import storage
 from analysis.errors import BadValue, UserError
 from analysis.trace import RoutingTrace
-from app.engine.base import ChatRequest, SamplingParams
+from app.engine.base import ChatRequest, RouterEdit, SamplingParams
+from app.engine.edits import check_edits
 from app.engine.local import LocalEngine
 from app.engine.prompts import Prompt
 from app.engine.recorder import record
@@ -44,6 +45,7 @@ class RecordJob:
     samples: int = 1
     forced: bool = False
     router_scores: bool = False
+    edits: tuple[RouterEdit, ...] = ()
     shard: tuple[int, int] = (1, 1)
 
 
@@ -59,6 +61,7 @@ def run_job(
         UserError: the settings are impossible, or the folder holds another recording.
     """
     plan = list(_plan(prompts, job))
+    check_edits(job.edits, engine.spec)
     for prompt, mode, sample in [] if job.forced else plan:
         _request(engine, job, prompt, mode, sample)
         if len(job.modes) > 1 and _effective(engine, prompt, "thinking") != "thinking":
@@ -125,10 +128,10 @@ def _sampling(engine: LocalEngine, job: RecordJob, mode: str) -> SamplingParams:
 
 def _record_one(engine: LocalEngine, job: RecordJob, prompt: Prompt, mode: str, sample: int) -> RoutingTrace:
     if job.forced:
-        return engine.run_forced(prompt.text, router_scores=job.router_scores)
+        return engine.run_forced(prompt.text, router_scores=job.router_scores, edits=job.edits)
     request = _request(engine, job, prompt, mode, sample)
     with closing(engine.stream(request)) as events:
-        return record(events, engine.spec, engine.provenance(request))
+        return record(events, engine.spec_for(request), engine.provenance(request))
 
 
 def _request(engine: LocalEngine, job: RecordJob, prompt: Prompt, mode: str, sample: int) -> ChatRequest:
@@ -139,6 +142,7 @@ def _request(engine: LocalEngine, job: RecordJob, prompt: Prompt, mode: str, sam
         sampling=_sampling(engine, job, _effective(engine, prompt, mode)),
         seed=job.seed + sample,
         router_scores=job.router_scores,
+        edits=job.edits,
     )
 
 
@@ -167,6 +171,7 @@ def _open_folder(engine: LocalEngine, job: RecordJob) -> dict[str, str]:
     """Make the folder, or take up the recording in it. Returns file → digest of the prompt of what is complete."""
     settings = {k: v for k, v in asdict(job).items() if k not in ("out", "shard", "samples", "modes")}
     facts = engine.provenance()
+    settings["edits"] = [asdict(e) | {"experts": list(e.experts)} for e in job.edits]
     settings["model"] = str(Path(engine.name).resolve()) if Path(engine.name).is_dir() else engine.name
     settings |= {"revision": facts["revision"], "quantization": facts["quantization"]}
     kept, index = job.out / SETTINGS, job.out / INDEX
@@ -186,7 +191,7 @@ def _open_folder(engine: LocalEngine, job: RecordJob) -> dict[str, str]:
 
 def _expect_same(out: Path, before: dict[str, Any], settings: dict[str, Any]) -> None:
     for key, value in settings.items():
-        if before.get(key) != value:
+        if before.get(key, [] if key == "edits" else None) != value:
             raise BadValue(
                 f"{out} holds a recording with {key} = {before.get(key)!r}, not {value!r}; "
                 "choose another folder, or the same settings to resume."

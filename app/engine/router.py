@@ -91,10 +91,10 @@ class MoELayer:
         given = output if isinstance(output, torch.Tensor) else output[self.scores_at]
         return given.reshape(-1, self.spec.num_experts)
 
-    def dense(self, output: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        """(N, K) ids and weights out of a router's dense gates, largest first."""
-        gates = output[self.gates_at].reshape(-1, self.spec.num_experts)
-        weights, ids = gates.topk(self.spec.top_k, -1)
+    def dense(self, output: Any, width: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+        """(N, width) ids and weights out of a router's dense gates, largest first; top-k of them where no width is
+        given."""
+        weights, ids = output[self.gates_at].reshape(-1, self.spec.num_experts).topk(width or self.spec.top_k, -1)
         return ids, weights
 
 

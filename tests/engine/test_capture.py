@@ -145,12 +145,10 @@ def test_hooks_only_copy_into_buffers_and_one_copy_leaves_the_device(monkeypatch
             with CountOps() as during:
                 model(IDS)
             moved = []
-            original = torch.Tensor.cpu
-            try:
-                torch.Tensor.cpu = lambda self: moved.append(self.dtype) or original(self)
-                capture.drain(12, 0, Step.PREFILL, router_scores=True, extra=torch.tensor([5]))
-            finally:
-                torch.Tensor.cpu = original
+            monkeypatch.setattr(torch.Tensor, "to", noting(torch.Tensor.to, moved))
+            _, tail = capture.drain(12, 0, Step.PREFILL, router_scores=True, extra=torch.tensor([5]))
+            monkeypatch.undo()
+    assert tail == [5]
     added = during.ops - without.ops
     assert set(added) <= {"copy_", "slice", "detach", "alias", "view", "split_with_sizes"}, added
     assert added["copy_"] == 9  # ids, weights and logits of three layers

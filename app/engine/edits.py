@@ -1,0 +1,243 @@
+"""Changes of the routing, row by row: what ``RouterEdit`` says, done between router and experts.
+
+Knows MoE layers, formulas and tensors; does not know requests. Rows without an edit pass through bit by bit. The tables
+are tensors on the device, so that edits change under a compiled model or a CUDA graph without a new compilation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from analysis.errors import BadValue
+from analysis.trace import RouterSpec
+from app.engine.base import RouterEdit
+from app.engine.capture import device_of
+from app.engine.router import MoELayer
+
+PLAIN = 0
+"""The slot whose rows are not edited."""
+
+
+class RouterEdits:
+    """Usage::
+
+        edits = RouterEdits(layers, max_rows=256)
+        slot = edits.add((RouterEdit("mask", (3,), layer=2),))
+        edits.install()
+        with edits.selected(slot):  # or a tensor with a slot for each row
+            model(input_ids)
+        edits.drop(slot)
+
+    Its hooks stand before those of a ``RoutingCapture``, whichever was installed first: what is captured is what was
+    executed. The router's own scores stay as they were.
+    """
+
+    def __init__(self, layers: list[MoELayer], max_rows: int, slots: int = 8) -> None:
+        self.layers = layers
+        self.top_k = max((layer.spec.top_k for layer in layers), default=0)
+        self._slots: list[tuple[RouterEdit, ...]] = [()] * (slots + 1)
+        self._tables = [_Table(layer, slots + 1, max_rows) for layer in layers]
+        self._given: list[torch.Tensor | None] = [None] * len(layers)
+        self._handles: list[torch.utils.hooks.RemovableHandle] = []
+
+    def add(self, edits: Sequence[RouterEdit]) -> int:
+        """Take a free slot for ``edits``.
+
+        Raises:
+            BadValue: they do not fit the model; see ``check_edits``.
+            RuntimeError: no slot is free.
+        """
+        check_edits(edits, RouterSpec(tuple(layer.spec for layer in self.layers)))
+        slot = next((i for i, taken in enumerate(self._slots) if i != PLAIN and not taken), None)
+        if slot is None:
+            raise RuntimeError("no slot is free for another edited request")
+        self._slots[slot] = tuple(edits)
+        for table in self._tables:
+            table.write(slot, [e for e in edits if e.layer in (None, table.layer.spec.layer)])
+        return slot
+
+    def drop(self, slot: int) -> None:
+        """Give a slot back, its tables as if it had never been used."""
+        self._slots[slot] = ()
+        for table in self._tables:
+            table.write(slot, [])
+
+    def select(self, slots: int | torch.Tensor) -> None:
+        """Which slot each row of the next pass has: one for all, or (N,) int64."""
+        for table in self._tables:
+            if isinstance(slots, int):
+                table.slot_of_row.fill_(slots)
+            else:
+                table.slot_of_row[: len(slots)].copy_(slots)
+
+    @contextmanager
+    def selected(self, slots: int | torch.Tensor) -> Iterator[None]:
+        """``select`` for the length of a ``with`` block, and no edits after it, whatever happens in it."""
+        if not self._handles:
+            yield
+            return
+        self.select(slots)
+        try:
+            yield
+        finally:
+            self.select(PLAIN)
+
+    def reserve(self, max_rows: int) -> None:
+        """Make room for passes of ``max_rows`` tokens; not while a compiled model reads here."""
+        for table in self._tables:
+            table.slot_of_row = table.slot_of_row.new_zeros(max_rows)
+
+    def install(self) -> None:
+        """Register the hooks; nothing happens if they are registered."""
+        if self._handles:
+            return
+        for position, layer in enumerate(self.layers):
+            router_hook = self._on_router(position)
+            self._handles.append(layer.router.register_forward_hook(router_hook, prepend=True))
+            if layer.call:
+                experts_hook = self._on_experts(position)
+                self._handles.append(
+                    layer.experts.register_forward_pre_hook(experts_hook, prepend=True, with_kwargs=True)
+                )
+
+    def remove(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+    def _on_router(self, position: int) -> Any:
+        layer, table = self.layers[position], self._tables[position]
+
+        def hook(module: nn.Module, args: Any, output: Any) -> Any:
+            given = layer.scores(output)
+            self._given[position] = given
+            if layer.gates_at is None:
+                return None
+            ids, weights = table.rerouted(given, *layer.dense(output), table.most)
+            original = output[layer.gates_at]
+            gates = torch.zeros_like(given).scatter_add(-1, ids, weights.to(given.dtype)).reshape(original.shape)
+            edited = table.edited(len(given)).reshape(*original.shape[:-1], 1)
+            changed = torch.where(edited, gates.to(original.dtype), original)
+            return tuple(changed if i == layer.gates_at else o for i, o in enumerate(output))
+
+        return hook
+
+    def _on_experts(self, position: int) -> Any:
+        layer, table = self.layers[position], self._tables[position]
+        call = layer.call
+        assert call
+
+        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            given, self._given[position] = self._given[position], None
+            ids, weights = table.rerouted(given, *call.routing(args, kwargs), table.most)
+            return call.rerouted(args, kwargs, ids, weights)
+
+        return hook
+
+
+class _Table:
+    """What every slot does in one layer: S slots, E experts.
+
+    bias (S, E) added to the logits, -inf where masked; forced, ablated (S, E) bool; k (S,); changed (S,) bool: the
+    choice is made anew; slot_of_row (rows,) int64.
+    """
+
+    def __init__(self, layer: MoELayer, slots: int, max_rows: int) -> None:
+        device, experts = device_of(layer), layer.spec.num_experts
+        self.layer = layer
+        self.most = layer.spec.top_k
+        self.bias = torch.zeros((slots, experts), device=device)
+        self.forced = torch.zeros((slots, experts), dtype=torch.bool, device=device)
+        self.ablated = torch.zeros((slots, experts), dtype=torch.bool, device=device)
+        self.k = torch.full((slots,), layer.spec.top_k, device=device)
+        self.changed = torch.zeros(slots, dtype=torch.bool, device=device)
+        self.slot_of_row = torch.zeros(max_rows, dtype=torch.int64, device=device)
+
+    def write(self, slot: int, edits: Sequence[RouterEdit]) -> None:
+        self.bias[slot], self.forced[slot], self.ablated[slot] = 0.0, False, False
+        self.k[slot] = self.layer.spec.top_k
+        for edit in edits:
+            index = list(edit.experts)
+            if edit.kind == "boost":
+                self.bias[slot, index] += edit.amount
+            elif edit.kind == "mask":
+                self.bias[slot, index] = -torch.inf
+            elif edit.kind == "force":
+                self.forced[slot, index] = True
+            elif edit.kind == "ablate":
+                self.ablated[slot, index] = True
+            else:
+                self.k[slot] = int(edit.amount)
+        self.changed[slot] = bool((self.bias[slot] != 0).any() | self.forced[slot].any()) or any(
+            e.kind == "top_k" for e in edits
+        )
+        self.most = max(self.layer.spec.top_k, int(self.k.max()))
+
+    def edited(self, rows: int) -> torch.Tensor:
+        """(rows,) bool: rows of a slot that does anything."""
+        slot = self.slot_of_row[:rows]
+        return self.changed[slot] | self.ablated[slot].any(-1)
+
+    def rerouted(
+        self, given: torch.Tensor | None, ids: torch.Tensor, weights: torch.Tensor, most: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """(N, K) ids and weights after the edits of each row; those of other rows as they came."""
+        assert given is not None, "the experts ran without their router"
+        slot, gating = self.slot_of_row[: len(ids)], self.layer.gating
+        bias = self.bias[slot]
+        logits = gating.logits(given) + bias
+        ranked = gating.choice_scores(logits, bias == -torch.inf).masked_fill(self.forced[slot], torch.inf)
+        width = max(most, ids.shape[-1])
+        best, chosen = ranked.topk(width, -1)
+        used = (torch.arange(width, device=ids.device) < self.k[slot].unsqueeze(-1)) & (best > -torch.inf)
+        chosen = torch.where(used, chosen, chosen[:, :1])
+        fresh = gating.weights(logits, chosen, used)
+        if width > ids.shape[-1]:
+            spare = width - ids.shape[-1]
+            ids = torch.cat([ids, ids[:, :1].expand(-1, spare)], -1)
+            weights = torch.cat([weights, weights.new_zeros((len(ids), spare))], -1)
+        changed = self.changed[slot].unsqueeze(-1)
+        ids = torch.where(changed, chosen.to(ids.dtype), ids)
+        weights = torch.where(changed, fresh.to(weights.dtype), weights)
+        return ids, weights.masked_fill(self.ablated[slot].gather(-1, ids.long()), 0.0)
+
+
+def check_edits(edits: Sequence[RouterEdit], spec: RouterSpec) -> None:
+    """
+    Raises:
+        BadValue: a layer or expert does not exist, or too few experts would be left to choose from.
+    """
+    for edit in edits:
+        if edit.layer is not None:
+            spec.position(edit.layer)
+    for layer in spec.layers:
+        mine = [e for e in edits if e.layer in (None, layer.layer)]
+        wrong = next((x for e in mine for x in e.experts if x >= layer.num_experts), None)
+        if wrong is not None:
+            raise BadValue(f"Layer {layer.layer} has no expert {wrong}; its experts are 0 to {layer.num_experts - 1}.")
+        k = next((int(e.amount) for e in reversed(mine) if e.kind == "top_k"), layer.top_k)
+        masked = {x for e in mine if e.kind == "mask" for x in e.experts}
+        forced = {x for e in mine if e.kind == "force" for x in e.experts}
+        if masked & forced:
+            raise BadValue(f"Expert {min(masked & forced)} of layer {layer.layer} is both masked and forced.")
+        if k > layer.num_experts - len(masked):
+            raise BadValue(
+                f"Layer {layer.layer} would have {layer.num_experts - len(masked)} experts to choose {k} from."
+            )
+        if len(forced) > k:
+            raise BadValue(f"{len(forced)} experts of layer {layer.layer} are forced, but a token uses {k}.")
+
+
+def edited_spec(spec: RouterSpec, edits: Sequence[RouterEdit]) -> RouterSpec:
+    """``spec`` with the room that the edits need: top-k as large as any edit makes it."""
+    layers = []
+    for layer in spec.layers:
+        raised = [int(e.amount) for e in edits if e.kind == "top_k" and e.layer in (None, layer.layer)]
+        layers.append(replace(layer, top_k=max(layer.top_k, *raised, 0)))
+    return RouterSpec(tuple(layers))
