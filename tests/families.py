@@ -62,8 +62,7 @@ GEMMA4 = {
     "num_experts": 8,
     "top_k_experts": 2,
     "moe_intermediate_size": 16,
-    "vocab_size_per_layer_input": 160,
-    "hidden_size_per_layer_input": 8,
+    "hidden_size_per_layer_input": 0,
 }
 
 VISION = {"deepstack_visual_indexes": [1]}
@@ -76,7 +75,14 @@ NEEDS: dict[str, dict[str, Any]] = {
         "attn_config": {"rope_theta": 1e4, "kv_n_heads": 2, "clip_qkv": 8.0},
         "ffn_config": {"moe_num_experts": 8, "moe_top_k": 2},
     },
-    "deepseek_v2": {"num_experts_per_tok": 2, "n_group": 2, "topk_group": 1, "topk_method": "group_limited_greedy"},
+    "deepseek_v2": {
+        **AS_MANY_KEYS,
+        "num_experts_per_tok": 2,
+        "n_group": 2,
+        "topk_group": 1,
+        "topk_method": "group_limited_greedy",
+    },
+    "deepseek_v3": AS_MANY_KEYS,
     "deepseek_v32": {**AS_MANY_KEYS, "first_k_dense_replace": 1, "mlp_layer_types": ["dense"] + ["sparse"] * 3},
     "diffusion_gemma": GEMMA4,
     "dots1": {"n_routed_experts": 8, "n_shared_experts": 1},
@@ -87,7 +93,9 @@ NEEDS: dict[str, dict[str, Any]] = {
     "glm4v_moe": {"head_dim": 128},
     "glm5_next": AS_MANY_KEYS,
     "glm_moe_dsa": AS_MANY_KEYS,
+    "granitemoeshared": {"shared_intermediate_size": 16},
     "granitemoehybrid": {
+        "shared_intermediate_size": 16,
         "layer_types": ["linear_attention", "full_attention"] * 2,
         "mamba_n_heads": 4,
         "mamba_d_head": 16,
@@ -99,6 +107,7 @@ NEEDS: dict[str, dict[str, Any]] = {
     "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2, "num_dense_layers": 1},
     "longcat_flash": {"head_dim": 4, "zero_expert_num": 4, "num_key_value_heads": 4},
     "mistral_large4": AS_MANY_KEYS,
+    "qwen3_omni_moe": {"vision_config": VISION, "enable_audio_output": False},
     "qwen3_omni_moe_thinker": {"vision_config": VISION},
     "qwen3_vl_moe": {"vision_config": VISION},
     "zaya": {"num_experts_per_tok": 1},
@@ -122,13 +131,14 @@ def tiny_family(family: str, seed: int = 0, **changes: Any) -> nn.Module:
 def _tiny_config(config_class: Any, changes: dict[str, Any]) -> Any:
     """A small config of ``config_class`` and of the configs inside it; what follows from a size is left to follow."""
     defaults = vars(config_class())
-    known = {n: defaults[n] for n in _fields(config_class) if n in defaults}
+    stored = {n: config_class.attribute_map.get(n, n) for n in _fields(config_class)}
+    known = {n: defaults[at] for n, at in stored.items() if at in defaults}
     parts = {n: v for n, v in defaults.items() if hasattr(v, "to_dict")}
     text = next((n for n in ("text_config", "thinker_config") if n in parts), None)
-    small = {n: _tiny_config(type(v), changes if n == text else changes.get(n, {})) for n, v in parts.items()}
+    own = {n: v for n, v in changes.items() if n not in parts}
+    small = {n: _tiny_config(type(v), own if n == text else changes.get(n, {})) for n, v in parts.items()}
     sizes = {n: v for n, v in SMALL.items() if _is_number(known.get(n))}
-    own = {n: v for n, v in changes.items() if n not in parts and not text}
-    return config_class(**{**sizes, **own, **small})
+    return config_class(**{**sizes, **{n: v for n, v in own.items() if n in known or not text}, **small})
 
 
 def _fields(config_class: Any) -> Any:

@@ -20,7 +20,7 @@ from app.engine.capture import RoutingCapture
 from app.engine.expert_outputs import dense_gates, dense_inputs, outputs_of
 from app.engine.gating import agreement, ties
 from app.engine.models import ModelCache, first_line
-from app.engine.router import MoELayer, linear_scores
+from app.engine.router import RUN_ERRORS, MoELayer, linear_scores
 
 MATCH = 0.999
 """Least fraction of executed ids that the recomputed selection must share."""
@@ -88,7 +88,7 @@ def check_capture(model: nn.Module, capture: RoutingCapture, token_ids: list[int
             _check_decode(result, model, capture, ids, rows)
     except CaptureError as error:
         result.problems.append(str(error))
-    except RuntimeError as error:  # a kernel that this machine or this shape has not
+    except RUN_ERRORS as error:  # a kernel that this machine or this shape has not
         result.problems.append(f"The model cannot be run here: {first_line(error)}")
     else:
         if not bool(torch.isfinite(logits.float()).all()):
@@ -239,13 +239,17 @@ def _check_decode(
     count = ids.shape[1]
     cache = ModelCache(model)
     chunks = []
-    for begin, end in ((0, count // 2), (count // 2, count - 1)):
-        cache.forward(ids[:, begin:end])
-        chunks.append(capture.drain(end - begin, begin, Step.PREFILL)[0].expert_ids)
-    cache.forward(ids[:, -1:])
-    last, _ = capture.drain(1, count - 1, Step.DECODE)
-    result.chunked_match = _same_sets(np.concatenate(chunks), rows.expert_ids[:-1])
-    result.decode_match = _same_sets(last.expert_ids, rows.expert_ids[-1:])
+    try:
+        for begin, end in ((0, count // 2), (count // 2, count - 1)):
+            cache.forward(ids[:, begin:end])
+            chunks.append(capture.drain(end - begin, begin, Step.PREFILL)[0].expert_ids)
+        cache.forward(ids[:, -1:])
+        last, _ = capture.drain(1, count - 1, Step.DECODE)
+        result.chunked_match = _same_sets(np.concatenate(chunks), rows.expert_ids[:-1])
+        result.decode_match = _same_sets(last.expert_ids, rows.expert_ids[-1:])
+    except RUN_ERRORS:
+        capture.discard()
+        result.chunked_match = 0.0
     if result.chunked_match < LEAST_SAME:  # this family reads a prompt whole or not at all
         cache = ModelCache(model)
         cache.forward(ids[:, :-1])

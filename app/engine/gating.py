@@ -6,14 +6,23 @@ tries every formula of the field on observed rows and keeps the one that reprodu
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
 import torch
+from torch import nn
 
 TIE = 1e-6
 """Scores closer than this (relative to the larger) are a tie: either expert may have been chosen."""
+
+SCORES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "softmax": lambda logits: torch.softmax(logits, -1),
+    "sigmoid": torch.sigmoid,
+    "sqrtsoftplus": lambda logits: nn.functional.softplus(logits).sqrt(),
+    "sparsemixer": lambda logits: torch.softmax(logits, -1),
+}
+"""What an expert's score is, by the name of the scoring."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,12 +31,14 @@ class Gating:
 
     Attributes:
         scoring: "softmax" (Shazeer et al., arXiv 1701.06538; a softmax over the k chosen alone, as in gpt-oss and
-            Granite, is the same as ``softmax`` renormalised), "sigmoid" (DeepSeek-V3, arXiv 2412.19437) or
-            "sparsemixer" (PhiMoE, arXiv 2409.12136: two softmaxes, each over the experts close to the best one left).
+            Granite, is the same as ``softmax`` renormalised), "sigmoid" (DeepSeek-V3, arXiv 2412.19437),
+            "sqrtsoftplus" (DeepSeek-V4) or "sparsemixer" (PhiMoE, arXiv 2409.12136: two softmaxes, each over the
+            experts close to the best one left).
         gives: whether the router hands out "logits", or already "probabilities" of the softmax.
         renormalised: the k weights are divided by their sum.
         scale: factor on the weights after that.
-        bias: (E,) added to the scores for the choice alone, or None.
+        bias: (E,) added for the choice alone, or None.
+        bias_on: what it is added to: "scores", or "logits".
         expert_scale: (E,) factor on each expert's own weight, or None.
         groups, groups_used, group_score: only experts of the best ``groups_used`` of ``groups`` equal groups may be
             chosen, a group standing for its best expert ("max") or its best two ("top2").
@@ -39,6 +50,7 @@ class Gating:
     renormalised: bool = True
     scale: float = 1.0
     bias: torch.Tensor | None = None
+    bias_on: str = "scores"
     expert_scale: torch.Tensor | None = None
     groups: int = 1
     groups_used: int = 1
@@ -47,7 +59,7 @@ class Gating:
 
     def key(self) -> tuple[object, ...]:
         """Equal for gatings whose scores and choice differ in nothing but the values of the bias."""
-        names = ("scoring", "gives", "groups", "groups_used", "group_score")
+        names = ("scoring", "gives", "bias_on", "groups", "groups_used", "group_score")
         return (self.bias is None, *(getattr(self, name) for name in names))
 
     @staticmethod
@@ -61,20 +73,19 @@ class Gating:
         return given.float().clamp_min(1e-38).log() if self.gives == "probabilities" else given.float()
 
     def scores(self, logits: torch.Tensor) -> torch.Tensor:
-        """(N, E) in [0, 1]: each expert's softmax probability, or its sigmoid."""
-        return torch.sigmoid(logits) if self.scoring == "sigmoid" else torch.softmax(logits, -1)
+        """(N, E), not negative: each expert's softmax probability, its sigmoid, …"""
+        return SCORES[self.scoring](logits)
 
     def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
-        """(N, E), rows summing to 1: softmax, or each sigmoid's share of the row (as in DeepSeek-V3's balance loss)."""
+        """(N, E), rows summing to 1: softmax, or each score's share of the row (as in DeepSeek-V3's balance loss)."""
         scores = self.scores(logits)
-        return scores / scores.sum(-1, keepdim=True) if self.scoring == "sigmoid" else scores
+        return scores / scores.sum(-1, keepdim=True) if self.scoring in ("sigmoid", "sqrtsoftplus") else scores
 
     def choice_scores(self, logits: torch.Tensor, barred: torch.Tensor | None = None) -> torch.Tensor:
         """(N, E), what the choice ranks by: scores and bias; -inf for experts outside the groups used, and for those
         that are ``barred`` (N, E)."""
-        ranked = self.scores(logits)
-        if self.bias is not None:
-            ranked = ranked + self.bias.to(ranked.device)
+        bias = 0.0 if self.bias is None else self.bias.to(logits.device)
+        ranked = self.scores(logits + bias) if self.bias_on == "logits" else self.scores(logits) + bias
         if barred is not None:
             ranked = ranked.masked_fill(barred, -torch.inf)
         if self.groups <= 1:
@@ -140,6 +151,7 @@ def explain(
     groups: tuple[int, int] = (1, 1),
     scales: tuple[float, ...] = (),
     jitter: float = 0.01,
+    any_choice: bool = False,
 ) -> Gating | None:
     """The formula that reproduces what a router was seen to do, or None.
 
@@ -150,16 +162,14 @@ def explain(
         groups: (groups, groups used), where the module speaks of them.
         scales: factors that the module or its config names; a measured factor within 2% of one is taken to be it.
         jitter: sparsemixer's, where the module names one.
+        any_choice: only the weights need to follow, however the ids came about.
     """
     coarse = torch.bfloat16 in (given.dtype, weights.dtype) or torch.float16 in (given.dtype, weights.dtype)
     tolerance = 2e-2 if coarse else 1e-3
     best: tuple[float, Gating] | None = None
     for gating in _hypotheses(given, vectors or {}, groups, jitter, ids.shape[-1]):
         logits = gating.logits(given)
-        ranked = gating.choice_scores(logits)
-        open_rows = ~ties(ranked, ids.shape[-1])
-        chosen = ranked.topk(ids.shape[-1], -1).indices
-        if not bool(open_rows.any()) or agreement(chosen, ids)[open_rows].float().mean() < 0.999:
+        if not any_choice and not _chooses(gating.choice_scores(logits), ids):
             continue
         expected, seen = gating.weights(logits, ids), weights.float()
         scale = _scale(expected, seen, scales, tolerance)
@@ -167,6 +177,13 @@ def explain(
         if error <= tolerance and (best is None or error < best[0] * 0.9 - 1e-7):
             best = error, replace(gating, scale=scale)
     return best[1] if best else None
+
+
+def _chooses(ranked: torch.Tensor, ids: torch.Tensor) -> bool:
+    """The best of each row are the ids, ties apart; not known where there is nothing but ties."""
+    open_rows = ~ties(ranked, ids.shape[-1])
+    chosen = ranked.topk(ids.shape[-1], -1).indices
+    return bool(open_rows.any()) and bool(agreement(chosen, ids)[open_rows].float().mean() >= 0.999)
 
 
 def _hypotheses(
@@ -179,8 +196,9 @@ def _hypotheses(
     grouped = [(1, 1, "top2")]
     if groups[0] > 1 and given.shape[-1] % groups[0] == 0 and groups[1] * (given.shape[-1] // groups[0]) >= k:
         grouped = [(*groups, "top2"), (*groups, "max"), *grouped]
-    for bias, scale, renormalised, scoring, (count, used, score) in product(
-        [*biases, None], [*scales, None], (True, False), ("softmax", "sigmoid", "sparsemixer"), grouped
+    biased = [(b, on) for on in ("scores", "logits") for b in biases]
+    for (bias, bias_on), scale, renormalised, scoring, (count, used, score) in product(
+        [*biased, (None, "scores")], [*scales, None], (True, False), SCORES, grouped
     ):
         if scoring != "softmax" and sums_to_one or scoring == "sparsemixer" and renormalised:
             continue
@@ -189,6 +207,7 @@ def _hypotheses(
             gives="probabilities" if sums_to_one else "logits",
             renormalised=renormalised,
             bias=bias,
+            bias_on=bias_on,
             expert_scale=scale,
             groups=count,
             groups_used=used,

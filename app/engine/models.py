@@ -14,7 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+)
 from transformers.utils import logging as transformers_logging
 
 from analysis.errors import ModelError
@@ -33,6 +39,7 @@ class LoadedModel:
         name: as asked for; the bundled model's folder for "".
         revision: the hub commit, or None for a folder.
         quantization: "none", or what was quantized.
+        model_type: the checkpoint's, which may hold more than the language model that was loaded.
     """
 
     model: Any
@@ -40,6 +47,7 @@ class LoadedModel:
     name: str
     revision: str | None
     quantization: str
+    model_type: str
 
 
 def load_model(name: str = "", quantize: str = "") -> LoadedModel:
@@ -67,12 +75,13 @@ def load_model(name: str = "", quantize: str = "") -> LoadedModel:
     if not set(tokenizer.get_vocab().values()) - set(tokenizer.added_tokens_decoder):
         raise ModelError(f"The tokenizer of {name!r} is missing: nothing but special tokens was found.")
     try:
-        model, info = AutoModelForCausalLM.from_pretrained(
-            name, dtype=dtype, output_loading_info=True, **placement, **_quantization(quantize, dtype)
+        auto_class, part = _language_model(config)
+        model, info = auto_class.from_pretrained(
+            name, dtype=dtype, output_loading_info=True, **part, **placement, **_quantization(quantize, dtype)
         )
     except Exception as error:  # a damaged file fails in many libraries, each with exceptions of its own
         raise ModelError(f"The checkpoint {name!r} cannot be loaded: {first_line(error)}") from None
-    _refuse_incomplete(name, info)
+    _refuse_incomplete(name, model, info)
     vocabulary = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > vocabulary:
         raise ModelError(f"The tokenizer of {name!r} has {len(tokenizer)} tokens but its model only {vocabulary}.")
@@ -82,6 +91,7 @@ def load_model(name: str = "", quantize: str = "") -> LoadedModel:
         name=name,
         revision=getattr(model.config, "_commit_hash", None),
         quantization=_what_was_quantized(model, quantize),
+        model_type=config.model_type,
     )
 
 
@@ -136,11 +146,24 @@ def _check_folder(name: str) -> None:
         raise ModelError(f"The folder {name!r} is not a model: it has no config.json.")
 
 
+def _language_model(config: Any) -> tuple[Any, dict[str, Any]]:
+    """The class that loads what answers text with text, and what it needs to be told: the language model alone where
+    Transformers has it, else with its eyes; of a model that also speaks, the part that thinks."""
+    thinker = getattr(config, "thinker_config", None)
+    if thinker is not None:
+        return AutoModelForImageTextToText, {"config": thinker}
+    for auto_class in (AutoModelForCausalLM, AutoModelForImageTextToText):
+        if type(config) in auto_class._model_mapping:
+            return auto_class, {}
+    return AutoModelForCausalLM, {}
+
+
 def _placement(name: str, config: Any, quantize: str) -> tuple[torch.dtype, dict[str, Any]]:
     """dtype and device by the machine; refuses what cannot fit."""
     try:
         with torch.device("meta"):
-            parameters = sum(p.numel() for p in AutoModelForCausalLM.from_config(config).parameters())
+            auto_class, part = _language_model(config)
+            parameters = sum(p.numel() for p in auto_class.from_config(part.get("config", config)).parameters())
     except _LOAD_ERRORS as error:
         raise ModelError(f"{name!r} is not a language model that can be run: {first_line(error)}") from None
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 2**62
@@ -176,8 +199,9 @@ def _what_was_quantized(model: Any, quantize: str) -> str:
     return f"{quantize}, linear layers only; experts stay in {_dtype_name(model.dtype)}" if fused else quantize
 
 
-def _refuse_incomplete(name: str, info: dict[str, Any]) -> None:
-    """Any weight that was not in the checkpoint would be random; any layer left over means the config is another's."""
+def _refuse_incomplete(name: str, model: Any, info: dict[str, Any]) -> None:
+    """Any weight that was not in the checkpoint would be random; any layer left over means the config is another's.
+    Layers of a part that was not asked for, like a vision tower, may be left over."""
     missing = sorted(info.get("missing_keys") or [])
     if missing:
         raise ModelError(
@@ -186,7 +210,8 @@ def _refuse_incomplete(name: str, info: dict[str, Any]) -> None:
     mismatched = sorted(str(key[0] if isinstance(key, tuple) else key) for key in info.get("mismatched_keys") or [])
     if mismatched:
         raise ModelError(f"The checkpoint {name!r} does not fit its config: {mismatched[0]!r} has another shape.")
-    left_over = sorted(k for k in info.get("unexpected_keys") or [] if re.search(r"(^|\.)layers\.\d+\.", k))
+    stacks = {_stack_of(key) for key in model.state_dict()}
+    left_over = sorted(k for k in info.get("unexpected_keys") or [] if _stack_of(k) in stacks - {""})
     if left_over:
         raise ModelError(
             f"The checkpoint {name!r} does not fit its config: it holds {len(left_over)} weights that the config does "
@@ -195,6 +220,12 @@ def _refuse_incomplete(name: str, info: dict[str, Any]) -> None:
     errors = info.get("error_msgs") or info.get("conversion_errors")
     if errors:
         raise ModelError(f"The checkpoint {name!r} cannot be loaded: {first_line(errors)}")
+
+
+def _stack_of(key: str) -> str:
+    """The list of layers that a weight belongs to; "" where there is none."""
+    found = re.match(r"(.*?(?:^|\.)(?:layers|h|blocks))\.\d+\.", key)
+    return found[1] if found else ""
 
 
 def _dtype_name(dtype: torch.dtype) -> str:
