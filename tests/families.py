@@ -25,8 +25,11 @@ SMALL: dict[str, Any] = {
     **dict.fromkeys(("head_dim", "global_head_dim", "v_head_dim", "kv_lora_rank", "q_lora_rank", "index_head_dim"), 8),
     **dict.fromkeys(("linear_key_head_dim", "linear_value_head_dim", "index_topk", "d_kv"), 8),
     **dict.fromkeys(("qk_rope_head_dim", "qk_nope_head_dim"), 4),
+    **dict.fromkeys(("swa_num_attention_heads", "swa_num_key_value_heads"), 4),
+    **dict.fromkeys(("swa_head_dim", "d_rel"), 8),
     **dict.fromkeys(("encoder_layers", "encoder_attention_heads"), 2),
     **dict.fromkeys(("out_hidden_size", "encoder_ffn_dim", "output_dim", "projector_output_dim"), 32),
+    **dict.fromkeys(("moe_hidden_size", "projector_hidden_size"), 32),
     **dict.fromkeys(("vision_output_dim", "projector_input_dim"), 32),
     "num_position_embeddings": 16,
     "text_hidden_size": 32,
@@ -50,8 +53,8 @@ LISTED = (
 
 OTHERS = (
     "afmoe aria axk1 axk2 bailing_hybrid beam cohere2_moe deepseek_ocr2 deepseek_v32 deepseek_v4 diffusion_gemma doge "
-    "dots1 dots3_note ernie4_5_vl_moe exaone_moe flex_olmo flint glm4_moe_lite glm4v_moe glm5_next glm_moe_dsa "
-    "granite_docling granitemoe_swa hy_v3 hy_v4 hy_v4_vl inkling_mm_model inkling2 inkling2_loop jamba jetmoe "
+    "dots1 ernie4_5_vl_moe exaone_moe flex_olmo flint glm4_moe_lite glm4v_moe glm5_next glm_moe_dsa "
+    "granite_docling granitemoe_swa hy_v3 hy_v4 hy_v4_vl inkling2 inkling2_loop jamba jetmoe "
     "kimi_linear kolibri1 laguna lara_mini longcat_flash mellum mimo_v2_flash minimax_m3_vl mistral4 mistral_large4 "
     "muse_spark nemotron_h openai_privacy_filter qwen3_omni_moe qwen4_exp solar_open step3p7 zaya"
 ).split()
@@ -71,6 +74,7 @@ AS_MANY_KEYS: dict[str, Any] = {"num_key_value_heads": 4}
 
 NEEDS: dict[str, dict[str, Any]] = {
     "axk2": AS_MANY_KEYS,
+    "bailing_hybrid": {"layer_types": ["linear_attention", "full_attention"] * 2, "num_key_value_heads": 4},
     "dbrx": {
         "attn_config": {"rope_theta": 1e4, "kv_n_heads": 2, "clip_qkv": 8.0},
         "ffn_config": {"moe_num_experts": 8, "moe_top_k": 2},
@@ -85,13 +89,13 @@ NEEDS: dict[str, dict[str, Any]] = {
     "deepseek_v3": AS_MANY_KEYS,
     "deepseek_v32": {**AS_MANY_KEYS, "first_k_dense_replace": 1, "mlp_layer_types": ["dense"] + ["sparse"] * 3},
     "diffusion_gemma": GEMMA4,
-    "dots1": {"n_routed_experts": 8, "n_shared_experts": 1},
-    "dots3_note": AS_MANY_KEYS,
+    "deepseek_ocr2": {"mlp_layer_types": ["dense"] + ["sparse"] * 3, "num_experts_per_tok": 2},
+    "dots1": {"n_routed_experts": 8, "n_shared_experts": 1, "num_experts_per_tok": 2},
     "ernie4_5_vl_moe": {"head_dim": 128},
     "gemma4": GEMMA4,
     "gemma4_text": GEMMA4,
     "glm4v_moe": {"head_dim": 128},
-    "glm5_next": AS_MANY_KEYS,
+    "glm5_next": {**AS_MANY_KEYS, "index_kpool": 4, "qk_rope_head_dim": 0},
     "glm_moe_dsa": AS_MANY_KEYS,
     "granitemoeshared": {"shared_intermediate_size": 16},
     "granitemoehybrid": {
@@ -103,13 +107,26 @@ NEEDS: dict[str, dict[str, Any]] = {
         "mamba_chunk_size": 16,
     },
     "hunyuan_v1_moe": {"head_dim": 8},
-    "hy_v4_vl": {**AS_MANY_KEYS, "qk_rope_head_dim": 64},
+    "hy_v4_vl": {**AS_MANY_KEYS, "qk_rope_head_dim": 64, "index_head_dim": 64},
+    "jamba": {"attn_layer_period": 2, "attn_layer_offset": 0},
+    "kimi_linear": {"layer_types": ["linear_attention", "full_attention"] * 2, "num_key_value_heads": 4},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2, "num_dense_layers": 1},
     "longcat_flash": {"head_dim": 4, "zero_expert_num": 4, "num_key_value_heads": 4},
     "mistral_large4": AS_MANY_KEYS,
     "qwen3_omni_moe": {"vision_config": VISION, "enable_audio_output": False},
     "qwen3_omni_moe_thinker": {"vision_config": VISION},
     "qwen3_vl_moe": {"vision_config": VISION},
+    "qwen4_exp": {
+        "indexer_n_heads": 4,
+        "indexer_kv_heads": 1,
+        "indexer_head_dim": 8,
+        "indexer_budget": 64,
+        "indexer_compress_ratio": 4,
+        "ngram_vocab_size_base": 64,
+        "split_ngram_parts": 1,
+        "hc_lowrank": 8,
+    },
+    "step3p7": {"sliding_window": 64},
     "zaya": {"num_experts_per_tok": 1},
 }
 """What a family needs besides: fields of its language model's config, or of another part by that part's name."""
