@@ -37,7 +37,7 @@ _DTYPES: dict[str, Any] = {
     "router_scores": np.float16,
     "entropy": np.float32,
     "margin": np.float32,
-    "top_k_mass": np.float32,
+    **dict.fromkeys(("top_k_mass", "contribution", "output_max", "shared_gate"), np.float32),
     "piece_bytes": np.uint8,
     "piece_ends": np.int64,
 }

@@ -160,8 +160,12 @@ class RoutingRows:
         expert_weights: (R, L, K) float16 gate weights as the experts used them; None where an engine sends none.
         router_scores: (R, L, E) float16 router probabilities (softmax families) or scores; None unless recorded.
         entropy: (R, L) float32, nats, of the router's distribution over all experts.
-        margin: (R, L) float32, the k-th largest router score minus the next one.
+        margin: (R, L) float32, the least score among the used experts minus the best one among the others, as the
+            router ranked them; negative where an edit overruled it.
         top_k_mass: (R, L) float32, the router probability that falls on the k used experts before renormalising.
+        contribution: (R, L, K) float32, ‖w·E(x)‖₂ of what each used expert added to the token; only where measured.
+        output_max: (R, L, K) float32, the largest |E(x)| before the gate weight; only where measured.
+        shared_gate: (R, L) float32 in [0, 1], the shared expert's gate; only where measured, NaN without one.
     """
 
     start: int
@@ -172,12 +176,25 @@ class RoutingRows:
     entropy: np.ndarray | None = None
     margin: np.ndarray | None = None
     top_k_mass: np.ndarray | None = None
+    contribution: np.ndarray | None = None
+    output_max: np.ndarray | None = None
+    shared_gate: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.expert_ids)
 
 
-ROW_ARRAYS = ("expert_ids", "expert_weights", "router_scores", "entropy", "margin", "top_k_mass")
+ROW_ARRAYS = (
+    "expert_ids",
+    "expert_weights",
+    "router_scores",
+    "entropy",
+    "margin",
+    "top_k_mass",
+    "contribution",
+    "output_max",
+    "shared_gate",
+)
 
 
 @dataclass(frozen=True)
@@ -193,7 +210,8 @@ class RoutingTrace:
         pieces: N byte strings, the tokens' text; a piece may be part of a character.
         row_start: index of the token that the first row belongs to.
         step: (R,) uint8 of ``Step``.
-        expert_ids, expert_weights, router_scores, entropy, margin, top_k_mass: as in ``RoutingRows``.
+        expert_ids, expert_weights, router_scores, entropy, margin, top_k_mass, contribution, output_max, shared_gate:
+            as in ``RoutingRows``.
         provenance: JSON values: model, revision, dtype, quantization, versions, engine, mode, sampling, seed, messages,
             edits, capture_check, parent, finish_reason, …
 
@@ -215,6 +233,9 @@ class RoutingTrace:
     entropy: np.ndarray | None = None
     margin: np.ndarray | None = None
     top_k_mass: np.ndarray | None = None
+    contribution: np.ndarray | None = None
+    output_max: np.ndarray | None = None
+    shared_gate: np.ndarray | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -228,7 +249,8 @@ class RoutingTrace:
             raise TraceError(f"The trace has rows {self.row_start} to {self.row_start + rows - 1} but only {n} tokens.")
         _expect_shape("step", self.step, (rows,))
         _expect_shape("expert_ids", self.expert_ids, (rows, layers, k))
-        shapes = {"expert_weights": (rows, layers, k), "router_scores": (rows, layers, experts)}
+        shapes = dict.fromkeys(("expert_weights", "contribution", "output_max"), (rows, layers, k))
+        shapes["router_scores"] = (rows, layers, experts)
         for name in ROW_ARRAYS[1:]:
             array = getattr(self, name)
             if array is not None:

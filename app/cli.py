@@ -63,6 +63,9 @@ def parser() -> argparse.ArgumentParser:
     record.add_argument("--forced", action="store_true", help="route each text as it stands, without generating")
     record.add_argument("--router-scores", action="store_true", help="also keep the scores of all experts")
     record.add_argument(
+        "--expert-outputs", action="store_true", help="also measure what each expert adds (takes about twice as long)"
+    )
+    record.add_argument(
         "--edit",
         action="append",
         default=[],
@@ -173,6 +176,7 @@ def _record(arguments: argparse.Namespace) -> int:
         samples=arguments.samples,
         forced=arguments.forced,
         router_scores=arguments.router_scores,
+        expert_outputs=arguments.expert_outputs,
         edits=tuple(RouterEdit.parse(text) for text in arguments.edit),
         shard=_shard(arguments.shard),
     )

@@ -80,8 +80,8 @@ class RouterEdit:
 
     Attributes:
         kind: "mask": these experts cannot be chosen; "boost": ``amount`` is added to their router logits; "force": they
-            are always chosen; "top_k": ``amount`` experts are used per token; "ablate": where they are chosen their gate
-            weight becomes 0, and nothing else changes.
+            are always chosen; "top_k": ``amount`` experts are used per token; "ablate": where they are chosen their
+            gate weight becomes 0, and nothing else changes.
         experts: expert ids; none for "top_k".
         layer: the model's layer number, or None for every MoE layer.
         amount: of "boost" (any finite number) and "top_k" (a whole number from 1).
@@ -137,6 +137,8 @@ class ChatRequest:
         seed: None draws one, so that every request can be repeated.
         router_scores: record the router's scores of all experts, not only the chosen ones.
         edits: changes of the routing, for this request alone.
+        expert_outputs: also measure what each expert gives (``contribution``, ``output_max``, ``shared_gate``), which
+            takes about twice as long.
     """
 
     messages: tuple[Message, ...]
@@ -146,6 +148,7 @@ class ChatRequest:
     seed: int | None = None
     router_scores: bool = False
     edits: tuple[RouterEdit, ...] = ()
+    expert_outputs: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "messages", tuple(self.messages))

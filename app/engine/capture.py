@@ -43,6 +43,7 @@ class RoutingCapture:
     def __init__(self, layers: list[MoELayer], max_rows: int = 512, *, top_k: int = 0) -> None:
         self.layers = layers
         self.spec: RouterSpec = router_spec(layers)
+        self._experts = self.spec.num_experts
         self._places = _by_device([device_of(layer) for layer in layers])
         self._buffers: dict[torch.device, torch.Tensor] = {}
         self._kinds = _same_formula(layers)
@@ -60,7 +61,7 @@ class RoutingCapture:
     @property
     def width(self) -> int:
         """Floats of one row of one layer."""
-        return 2 * self.top_k + self.spec.num_experts
+        return 2 * self.top_k + self._experts
 
     def reserve(self, max_rows: int, top_k: int = 0) -> None:
         """Make room for passes of ``max_rows`` tokens and ``top_k`` experts each; not while a compiled model writes
@@ -70,7 +71,7 @@ class RoutingCapture:
             floats = HEAD + max_rows * len(positions) * self.width
             self._buffers[device] = torch.full((floats,), -1.0, device=device)
         self._cells = [self._cell(position) for position in range(len(self.layers))]
-        self._views: list[dict[tuple[int, int], tuple[torch.Tensor, ...]]] = [{} for _ in self.layers]
+        self._decoding = [self._slices(p, 1, layer.spec.top_k) for p, layer in enumerate(self.layers)]
 
     def install(self) -> None:
         """Register the hooks; nothing happens if they are registered."""
@@ -178,7 +179,7 @@ class RoutingCapture:
         self, host: torch.Tensor, start: int, step: Step, router_scores: bool, edited: RouterSpec | None = None
     ) -> RoutingRows:
         spec = edited or self.spec
-        ids, weights, given = host.split((self.top_k, self.top_k, self.spec.num_experts), -1)
+        ids, weights, given = host.split((self.top_k, self.top_k, self._experts), -1)
         ids, weights = ids[..., : spec.top_k], weights[..., : spec.top_k]
         if edited:  # an expert named again with no weight fills a place that the edit left empty
             again = (ids[..., 1:] == ids[..., :1]) & (weights[..., 1:] == 0)
@@ -215,14 +216,15 @@ class RoutingCapture:
         return table[:, positions.index(position)]
 
     def _view(self, position: int, rows: int, used: int) -> tuple[torch.Tensor, ...]:
-        """Where ``rows`` rows of a layer are written: ids, weights, scores. Kept for decoding, one row at a time."""
-        kept = self._views[position]
-        if (rows, used) not in kept:
-            cell, experts = self._cells[position][:rows], self.layers[position].spec.num_experts
-            ids, weights, scores = cell.split((self.top_k, self.top_k, self.spec.num_experts), -1)
-            kept.clear()
-            kept[rows, used] = ids[:, :used], weights[:, :used], scores[:, :experts]
-        return kept[rows, used]
+        """Where ``rows`` rows of a layer are written: ids, weights, scores."""
+        if rows == 1 and used == self.layers[position].spec.top_k:
+            return self._decoding[position]
+        return self._slices(position, rows, used)
+
+    def _slices(self, position: int, rows: int, used: int) -> tuple[torch.Tensor, ...]:
+        cell, experts = self._cells[position][:rows], self.layers[position].spec.num_experts
+        ids, weights, scores = cell.split((self.top_k, self.top_k, self._experts), -1)
+        return ids[:, :used], weights[:, :used], scores[:, :experts]
 
     def _router_hook(self, position: int) -> Any:
         layer, seen = self.layers[position], self._rows_seen[position]

@@ -6,9 +6,96 @@ so that any family, any quantization and any kernel is measured as it runs.
 
 from __future__ import annotations
 
+from types import TracebackType
+from typing import Any
+
+import numpy as np
 import torch
+from torch import nn
 
 from app.engine.router import MoELayer
+
+
+class OutputsCapture:
+    """Usage, beside a ``RoutingCapture`` of the same layers::
+
+        with OutputsCapture(layers) as outputs:
+            model(input_ids)
+        arrays = outputs.drain()
+
+    Runs each chosen expert once more, so a pass takes about twice as long; for measuring, not for chatting.
+    """
+
+    def __init__(self, layers: list[MoELayer]) -> None:
+        self.layers = layers
+        self._found: list[dict[str, torch.Tensor]] = [{} for _ in layers]
+        self._dense: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._handles: list[torch.utils.hooks.RemovableHandle] = []
+
+    def __enter__(self) -> OutputsCapture:
+        for position, layer in enumerate(self.layers):
+            self._handles.append(layer.experts.register_forward_hook(self._experts_hook(position), with_kwargs=True))
+            if layer.gates_at is not None:
+                self._handles.append(layer.router.register_forward_hook(self._dense_hook(position)))
+            for gate in _shared_gates(layer):
+                self._handles.append(gate.register_forward_hook(self._gate_hook(position)))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+    def drain(self) -> dict[str, np.ndarray]:
+        """The last pass: ``contribution`` and ``output_max`` (R, L, K), ``shared_gate`` (R, L) where a layer has one
+        (NaN for layers without); float32, as in ``RoutingRows``."""
+        width = max((layer.spec.top_k for layer in self.layers), default=0)
+        arrays: dict[str, np.ndarray] = {}
+        for name in ("contribution", "output_max"):
+            parts = [found[name].cpu() for found in self._found]
+            width = max([width, *(part.shape[-1] for part in parts)])
+            padded = [nn.functional.pad(part, (0, width - part.shape[-1])) for part in parts]
+            arrays[name] = torch.stack(padded, 1).numpy() if padded else np.zeros((0, 0, 0), np.float32)
+        if any("shared_gate" in found for found in self._found):
+            rows = len(arrays["contribution"])
+            nothing = torch.full((rows,), torch.nan)
+            arrays["shared_gate"] = torch.stack([f.get("shared_gate", nothing).cpu() for f in self._found], 1).numpy()
+        self._found = [{} for _ in self.layers]
+        return arrays
+
+    def _experts_hook(self, position: int) -> Any:
+        layer = self.layers[position]
+
+        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: torch.Tensor) -> None:
+            if layer.call:
+                ids, weights = layer.call.routing(args, kwargs)
+                plain = outputs_of(layer, layer.call.tokens(args, kwargs), ids, torch.ones_like(weights))
+                given = plain * weights.float().unsqueeze(-1)
+            else:
+                ids, _ = self._dense.pop(position)
+                every = output.reshape(layer.spec.num_experts, len(ids), -1).transpose(0, 1).float()
+                plain = given = every.gather(1, ids.unsqueeze(-1).expand(-1, -1, every.shape[-1]))
+            self._found[position]["contribution"] = given.norm(dim=-1)
+            self._found[position]["output_max"] = plain.abs().amax(-1)
+
+        return hook
+
+    def _dense_hook(self, position: int) -> Any:
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
+            self._dense[position] = self.layers[position].dense(output)
+
+        return hook
+
+    def _gate_hook(self, position: int) -> Any:
+        def hook(module: nn.Module, args: Any, output: torch.Tensor) -> None:
+            self._found[position]["shared_gate"] = torch.sigmoid(output.detach().float()).flatten()
+
+        return hook
+
+
+def _shared_gates(layer: MoELayer) -> list[nn.Module]:
+    """The module whose sigmoid multiplies the shared expert's output, where there is one."""
+    return [m for n, m in layer.block.named_children() if n.startswith("shared") and n.endswith("gate")]
 
 
 @torch.no_grad()

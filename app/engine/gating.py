@@ -1,4 +1,4 @@
-"""How a router turns scores into a choice of experts and gate weights, and how that is found out from what it did.
+"""How a router turns scores into a choice of experts and gate weights, and how it is found from what it did.
 
 Knows tensors and formulas; does not know modules or models. A ``Gating`` is never taken from a model's name: ``explain``
 tries every formula of the field on observed rows and keeps the one that reproduces them, or none.
@@ -222,4 +222,3 @@ def _scale(expected: torch.Tensor, seen: torch.Tensor, named: tuple[float, ...],
     measured = float((seen[large] / expected[large]).median()) if bool(large.any()) else 1.0
     near = [s for s in (1.0, *named) if abs(measured - s) <= tolerance * abs(s)]
     return min(near, key=lambda s: abs(measured - s)) if near else measured
-

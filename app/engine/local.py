@@ -17,7 +17,7 @@ import platform
 import threading
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -33,7 +33,9 @@ from app.engine.base import MODES, Capabilities, ChatRequest, Message, RouterEdi
 from app.engine.capture import RoutingCapture
 from app.engine.catalogue import card_for
 from app.engine.check import LEAST_SAME, CaptureCheck, check_capture
+from app.engine.compiled import CompiledDecode
 from app.engine.edits import PLAIN, RouterEdits, edited_spec
+from app.engine.expert_outputs import OutputsCapture
 from app.engine.models import ModelCache
 from app.engine.recorder import record
 from app.engine.router import find_moe_layers, router_spec
@@ -49,11 +51,12 @@ CHECK_TEXT = "<|im_start|>user\nWhat is 12 + 30?<|im_end|>\n<|im_start|>assistan
 
 @dataclass(frozen=True)
 class _How:
-    """How a stream's passes are run and read: its slot among the edits, the spec these need, the scores it wants."""
+    """How a stream's passes are run and read: its slot among the edits, the spec these need, and what it wants more."""
 
     slot: int = PLAIN
     edited: RouterSpec | None = None
     router_scores: bool = False
+    outputs: bool = False
 
 
 @dataclass
@@ -71,6 +74,7 @@ class LocalEngine:
         model, tokenizer: a causal language model and its tokenizer, in memory.
         name: for the header and the traces.
         capture: False runs the same loop without hooks (its traces have no rows).
+        compiled: decode in a compiled step over a static cache (see ``compiled``); the first request waits for it.
         check: verify the capture on a short text first.
 
     Raises:
@@ -87,6 +91,7 @@ class LocalEngine:
         quantization: str = "none",
         capture: bool = True,
         check: bool = True,
+        compiled: bool = False,
     ) -> None:
         self.model = model.eval()
         self.text = TokenText(tokenizer)
@@ -97,8 +102,10 @@ class LocalEngine:
         self.spec: RouterSpec = router_spec(layers)
         self._capture = RoutingCapture(layers, PREFILL_ROWS)
         self._edits = RouterEdits(layers, PREFILL_ROWS)
+        self._outputs = OutputsCapture(layers)
         self._capturing = capture
         self._prefill_rows = PREFILL_ROWS
+        self._compiled = CompiledDecode(model) if compiled else None
         names = inspect.signature(model.forward).parameters
         self._last_logits = {"logits_to_keep": 1} if "logits_to_keep" in names else {}
         self._streams = 0
@@ -121,6 +128,7 @@ class LocalEngine:
                 "transformers": transformers.__version__,
                 "python": platform.python_version(),
             },
+            "compiled": compiled,
             "parent": None,
         }
         if capture and check:
@@ -163,16 +171,17 @@ class LocalEngine:
         tracker = PhaseTracker(self.text, prompt, self._stop_ids)
         last_turn = prompt[-1].turn
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        cache = ModelCache(self.model)
+        most = min(sampling.max_tokens, room)
+        cache = self._new_cache(len(prompt) + most)
         with self._hooks(request.edits, len(prompt)) as how:
             step = _Pass(self._no_rows(), -1)
-            how = replace(how, router_scores=request.router_scores)
+            how = replace(how, router_scores=request.router_scores, outputs=request.expert_outputs)
             for start in range(0, len(prompt), self._prefill_rows):
                 chunk = slice(start, start + self._prefill_rows)
                 step = self._forward(ids[chunk], cache, start, Step.PREFILL, how, sampler)
                 yield from self._prompt_events(prompt[chunk], start, step.rows, decoder)
             forced: deque[tuple[int, Phase]] = deque()
-            for count in range(1, min(sampling.max_tokens, room) + 1):
+            for count in range(1, most + 1):
                 if not forced and tracker.over(request.thinking_budget, step.drawn):
                     forced.extend(tracker.stop_tokens())
                 if forced:
@@ -183,7 +192,7 @@ class LocalEngine:
                     phase = tracker.label(token_id)
                 sampler.saw(token_id)
                 stopped = origin is Origin.SAMPLED and token_id in self._stop_ids
-                ended = stopped or count == min(sampling.max_tokens, room)
+                ended = stopped or count == most
                 piece = self.text.piece(token_id)
                 yield TokenEvent(
                     index=len(prompt) + count - 1,
@@ -202,7 +211,12 @@ class LocalEngine:
                 step = self._forward(fed, cache, position, Step.DECODE, how, sampler)
 
     def score(
-        self, text: str | Sequence[int], *, router_scores: bool = False, edits: Sequence[RouterEdit] = ()
+        self,
+        text: str | Sequence[int],
+        *,
+        router_scores: bool = False,
+        edits: Sequence[RouterEdit] = (),
+        expert_outputs: bool = False,
     ) -> Generator[TokenEvent, None, None]:
         """Route ``text`` as it stands; see ``Engine.score``. Special tokens written in it are recognised."""
         if isinstance(text, str):
@@ -224,7 +238,7 @@ class LocalEngine:
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         cache = ModelCache(self.model)
         with self._hooks(edits, len(tokens)) as how:
-            how = replace(how, router_scores=router_scores)
+            how = replace(how, router_scores=router_scores, outputs=expert_outputs)
             for start in range(0, len(tokens), self._prefill_rows):
                 chunk = slice(start, start + self._prefill_rows)
                 step = self._forward(ids[chunk], cache, start, Step.PREFILL, how, None)
@@ -242,10 +256,10 @@ class LocalEngine:
             return record(events, self.spec_for(request), self.provenance(request))
 
     def run_forced(
-        self, text: str | Sequence[int], *, router_scores: bool = False, edits: Sequence[RouterEdit] = ()
+        self, text: str | Sequence[int], *, edits: Sequence[RouterEdit] = (), **options: bool
     ) -> RoutingTrace:
-        """Route ``text`` as it stands and return its trace."""
-        with closing(self.score(text, router_scores=router_scores, edits=edits)) as events:
+        """Route ``text`` as it stands and return its trace; ``options`` as in ``score``."""
+        with closing(self.score(text, edits=edits, **options)) as events:
             facts = {**self.provenance(), "edits": [asdict(e) for e in edits]}
             return record(events, edited_spec(self.spec, edits), facts)
 
@@ -286,16 +300,27 @@ class LocalEngine:
         sampler: Sampler | None,
     ) -> _Pass:
         """One forward pass and its rows. The lock makes both one act, so rows belong to this request alone."""
-        with self._step_lock, self._edits.selected(how.slot):
+        measure = how.outputs and self._capturing
+        with self._step_lock, self._edits.selected(how.slot), self._outputs if measure else nullcontext():
             self._capture.discard()  # whatever else ran the model since the last step
-            output = cache.forward(ids.unsqueeze(0), **self._last_logits)
-            drawn = sampler.draw(output.logits[0, -1]) if sampler else ids.new_tensor([-1])
+            compiled = self._compiled is not None and step is Step.DECODE and not measure
+            if self._compiled is not None and compiled:
+                logits = self._compiled.step(ids, cache.cache, start)
+            else:
+                logits = cache.forward(ids.unsqueeze(0), **self._last_logits).logits[0, -1]
+            drawn = sampler.draw(logits) if sampler else ids.new_tensor([-1])
             if not self._capturing:
                 return _Pass(self._no_rows(), int(drawn))
             rows, tail = self._capture.drain(
-                len(ids), start, step, router_scores=how.router_scores, extra=drawn, edited=how.edited
+                len(ids),
+                start,
+                step,
+                router_scores=how.router_scores,
+                extra=drawn,
+                edited=how.edited,
+                compiled=compiled,
             )
-            return _Pass(rows, tail[0])
+            return _Pass(replace(rows, **self._outputs.drain()) if measure else rows, tail[0])
 
     def _prompt_events(
         self, tokens: Sequence[PromptToken], start: int, rows: RoutingRows, decoder: Any, final: bool = False
@@ -341,15 +366,20 @@ class LocalEngine:
         self._streams += 1
         if self._capturing:
             self._capture.install()
+            if self._compiled:  # its graph holds the hooks of edits too, whether a request has any or not
+                self._edits.install()
         return how
 
     def _leave(self, how: _How) -> None:
         self._streams -= 1
         if how.slot != PLAIN:
             self._edits.drop(how.slot)
-        if not self._streams:
+        if not self._streams and not self._compiled:
             self._capture.remove()
             self._edits.remove()
+
+    def _new_cache(self, tokens: int) -> ModelCache:
+        return ModelCache(self.model, self._compiled.cache(tokens) if self._compiled else None)
 
     def _no_rows(self) -> RoutingRows:
         empty = torch.zeros((0, self.spec.num_moe_layers, self.spec.top_k)).numpy().astype(self.spec.id_dtype)

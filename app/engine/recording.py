@@ -46,6 +46,7 @@ class RecordJob:
     forced: bool = False
     router_scores: bool = False
     edits: tuple[RouterEdit, ...] = ()
+    expert_outputs: bool = False
     shard: tuple[int, int] = (1, 1)
 
 
@@ -128,7 +129,8 @@ def _sampling(engine: LocalEngine, job: RecordJob, mode: str) -> SamplingParams:
 
 def _record_one(engine: LocalEngine, job: RecordJob, prompt: Prompt, mode: str, sample: int) -> RoutingTrace:
     if job.forced:
-        return engine.run_forced(prompt.text, router_scores=job.router_scores, edits=job.edits)
+        wanted = {"router_scores": job.router_scores, "expert_outputs": job.expert_outputs}
+        return engine.run_forced(prompt.text, edits=job.edits, **wanted)
     request = _request(engine, job, prompt, mode, sample)
     with closing(engine.stream(request)) as events:
         return record(events, engine.spec_for(request), engine.provenance(request))
@@ -143,6 +145,7 @@ def _request(engine: LocalEngine, job: RecordJob, prompt: Prompt, mode: str, sam
         seed=job.seed + sample,
         router_scores=job.router_scores,
         edits=job.edits,
+        expert_outputs=job.expert_outputs,
     )
 
 
@@ -191,7 +194,7 @@ def _open_folder(engine: LocalEngine, job: RecordJob) -> dict[str, str]:
 
 def _expect_same(out: Path, before: dict[str, Any], settings: dict[str, Any]) -> None:
     for key, value in settings.items():
-        if before.get(key, [] if key == "edits" else None) != value:
+        if before.get(key, [] if key == "edits" else False if key == "expert_outputs" else None) != value:
             raise BadValue(
                 f"{out} holds a recording with {key} = {before.get(key)!r}, not {value!r}; "
                 "choose another folder, or the same settings to resume."

@@ -257,7 +257,7 @@ def _listening(blocks: Mapping[nn.Module, nn.Module]) -> Iterator[dict[nn.Module
 
 
 def _vectors(module: nn.Module, recurse: bool = True) -> dict[str, torch.Tensor]:
-    """Copies of small parameters and buffers, flat, by name; made while the module runs, when offloaded ones are here."""
+    """Copies of small parameters and buffers, flat, by name; made while the module runs, when offloaded ones are in."""
     tensors = [*module.named_parameters(recurse=recurse), *module.named_buffers(recurse=recurse)]
     return {
         n: t.detach().float().flatten().clone() for n, t in tensors if t.numel() == max(t.shape, default=0) <= 65535

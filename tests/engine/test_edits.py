@@ -189,7 +189,9 @@ def test_impossible_edits_are_one_sentence(engine, edits, sentence):
         engine.run(asked(*edits))
 
 
-@pytest.mark.parametrize("text", ["", "mask", "mask:1", "mask:x:1", "boost:1:2", "top_k:1:0.5", "hide:1:2", "mask:1:-2"])
+@pytest.mark.parametrize(
+    "text", ["", "mask", "mask:1", "mask:x:1", "boost:1:2", "top_k:1:0.5", "hide:1:2", "mask:1:-2"]
+)
 def test_a_malformed_edit_is_one_sentence(text):
     with pytest.raises(BadValue):
         RouterEdit.parse(text)
