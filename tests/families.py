@@ -6,6 +6,7 @@ A config is made small by its fields' names, whatever the family; what a family 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -56,7 +57,7 @@ OTHERS = (
     "dots1 ernie4_5_vl_moe exaone_moe flex_olmo flint glm4_moe_lite glm4v_moe glm5_next glm_moe_dsa "
     "granite_docling granitemoe_swa hy_v3 hy_v4 hy_v4_vl inkling2 inkling2_loop jamba jetmoe "
     "kimi_linear kolibri1 laguna lara_mini longcat_flash mellum mimo_v2_flash minimax_m3_vl mistral4 mistral_large4 "
-    "muse_spark nemotron_h openai_privacy_filter qwen3_omni_moe qwen4_exp solar_open step3p7 zaya"
+    "muse_spark nemotron_h qwen4_exp solar_open step3p7 zaya"
 ).split()
 """Families whose capture is proven or refused."""
 
@@ -132,15 +133,21 @@ NEEDS: dict[str, dict[str, Any]] = {
 """What a family needs besides: fields of its language model's config, or of another part by that part's name."""
 
 
-def tiny_family(family: str, seed: int = 0, **changes: Any) -> nn.Module:
+def known(families: Sequence[str]) -> list[str]:
+    """Those that the installed Transformers has."""
+    return [family for family in families if family in CONFIG_MAPPING]
+
+
+def tiny_family(family: str, seed: int = 0, *, whole: bool = False, **changes: Any) -> nn.Module:
     """A random model of ``family`` (a model type), its routers, biases and scales far from their first values.
 
-    Raises:
-        whatever the family's own code raises where it cannot be made this small.
+    Args:
+        whole: as a checkpoint holds it, with its eyes and ears; else what answers text with text.
+        changes: fields of the language model's config.
     """
     config = _tiny_config(CONFIG_MAPPING[family], {**NEEDS.get(family, {}), **changes})
     torch.manual_seed(seed)
-    model = _model_class(config)(config).eval()
+    model = _model(config, whole).eval()
     _have_something_to_say(model)
     return model
 
@@ -167,12 +174,12 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _model_class(config: Any) -> Any:
-    """The whole model, not the text part of it alone."""
-    for name in ("AutoModelForImageTextToText", "AutoModelForMultimodalLM", "AutoModelForCausalLM"):
+def _model(config: Any, whole: bool) -> nn.Module:
+    names = ("AutoModelForCausalLM", "AutoModelForImageTextToText", "AutoModelForMultimodalLM")
+    for name in reversed(names) if whole else names:
         auto = getattr(transformers, name, None)
         if auto and type(config) in auto._model_mapping:
-            return auto._model_mapping[type(config)]
+            return auto._model_mapping[type(config)](config) if whole else auto.from_config(config)
     raise KeyError(f"no language model of {config.model_type}")
 
 

@@ -18,12 +18,14 @@ from analysis.errors import CaptureError
 from analysis.trace import RoutingRows, Step
 from app.engine.capture import RoutingCapture
 from app.engine.expert_outputs import dense_gates, dense_inputs, outputs_of
-from app.engine.gating import agreement, ties
 from app.engine.models import ModelCache, first_line
 from app.engine.router import RUN_ERRORS, MoELayer, linear_scores
 
 MATCH = 0.999
 """Least fraction of executed ids that the recomputed selection must share."""
+
+DECODED = 8
+"""Most tokens that are decoded alone."""
 
 LEAST_SAME = 0.9
 """Least fraction of ids that two ways of running the same text must share."""
@@ -37,8 +39,8 @@ class CaptureCheck:
         ok: nothing in ``problems``.
         layers_captured: MoE layers whose rows arrived.
         rows: routing rows compared.
-        ids_match: fraction of executed ids equal to those recomputed from the router's input, rows with a tie at the
-            k-th place apart.
+        ids_match: fraction of executed ids that are among the best by the scores recomputed from the router's input;
+            of experts that tie at the k-th place, either.
         ties: (row, layer) pairs with such a tie.
         weight_sum: least and largest sum of a row's gate weights.
         weight_error: largest difference between a captured gate weight and the recomputed one.
@@ -154,11 +156,9 @@ def _compare_layers(result: CaptureCheck, layers: list[MoELayer], witness: _Witn
         if len(executed) != len(logits):
             result.problems.append(f"Layer {number} routed {len(logits)} tokens, but {len(executed)} rows came.")
             continue
-        ranked = layer.gating.choice_scores(logits)
-        open_rows = ~ties(ranked, spec.top_k)
-        match = agreement(ranked.topk(spec.top_k, -1).indices, executed)[open_rows]
+        match = layer.gating.follows(logits, executed)
         agree, counted = agree + int(match.sum()), counted + match.numel()
-        result.ties += int((~open_rows).sum())
+        result.ties += int(torch.stack(layer.gating.ties(logits, spec.top_k)).any(0).sum())
         assert rows.expert_weights is not None
         weights = torch.as_tensor(rows.expert_weights[:, position, : spec.top_k].astype(np.float32)).to(logits.device)
         expected = layer.gating.weights(logits, executed)
@@ -235,32 +235,37 @@ def _check_causality(
 def _check_decode(
     result: CaptureCheck, model: nn.Module, capture: RoutingCapture, ids: torch.Tensor, rows: RoutingRows
 ) -> None:
-    """The same text in three passes behind a cache: two chunks of prefill, then the last token alone."""
+    """The same text again, behind a cache: two chunks of prefill, then its last tokens one by one."""
     count = ids.shape[1]
-    cache = ModelCache(model)
-    chunks = []
+    alone = count - min(DECODED, count // 4)
     try:
-        for begin, end in ((0, count // 2), (count // 2, count - 1)):
-            cache.forward(ids[:, begin:end])
-            chunks.append(capture.drain(end - begin, begin, Step.PREFILL)[0].expert_ids)
-        cache.forward(ids[:, -1:])
-        last, _ = capture.drain(1, count - 1, Step.DECODE)
-        result.chunked_match = _same_sets(np.concatenate(chunks), rows.expert_ids[:-1])
-        result.decode_match = _same_sets(last.expert_ids, rows.expert_ids[-1:])
+        prefilled, decoded = _in_steps(model, capture, ids, [0, alone // 2, *range(alone, count + 1)])
+        result.chunked_match = _same_sets(prefilled, rows.expert_ids[:alone])
     except RUN_ERRORS:
-        capture.discard()
         result.chunked_match = 0.0
     if result.chunked_match < LEAST_SAME:  # this family reads a prompt whole or not at all
-        cache = ModelCache(model)
-        cache.forward(ids[:, :-1])
-        capture.drain(count - 1, 0, Step.PREFILL)
-        cache.forward(ids[:, -1:])
-        last, _ = capture.drain(1, count - 1, Step.DECODE)
-        result.decode_match = _same_sets(last.expert_ids, rows.expert_ids[-1:])
+        _, decoded = _in_steps(model, capture, ids, [0, 0, *range(alone, count + 1)])
+    result.decode_match = _same_sets(decoded, rows.expert_ids[alone:])
     if result.decode_match < LEAST_SAME:
         result.problems.append(
-            f"A token decoded alone used {result.decode_match:.0%} of the experts it used in prefill (expected 90%)."
+            f"Tokens decoded alone used {result.decode_match:.0%} of the experts they used in prefill (expected 90%)."
         )
+
+
+def _in_steps(
+    model: nn.Module, capture: RoutingCapture, ids: torch.Tensor, bounds: list[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The expert ids of the first two passes, together, and of the others; pass i feeds tokens ``bounds[i]`` to
+    ``bounds[i + 1]``."""
+    cache, found = ModelCache(model), []
+    capture.discard()
+    for begin, end in zip(bounds, bounds[1:], strict=False):
+        if begin == end:
+            continue
+        cache.forward(ids[:, begin:end])
+        found.append(capture.drain(end - begin, begin, Step.PREFILL)[0].expert_ids)
+    every = np.concatenate(found)
+    return every[: bounds[2]], every[bounds[2] :]
 
 
 def _same_sets(a: np.ndarray, b: np.ndarray) -> float:

@@ -13,8 +13,9 @@ from itertools import product
 import torch
 from torch import nn
 
-TIE = 1e-6
-"""Scores closer than this (relative to the larger) are a tie: either expert may have been chosen."""
+TIE, COARSE_TIE = 1e-6, 2.0**-7
+"""Scores closer than this (relative to the larger) are a tie: either expert may have been chosen. The coarse one is for
+routers that rank scores of 16 bits."""
 
 SCORES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "softmax": lambda logits: torch.softmax(logits, -1),
@@ -43,6 +44,7 @@ class Gating:
         groups, groups_used, group_score: only experts of the best ``groups_used`` of ``groups`` equal groups may be
             chosen, a group standing for its best expert ("max") or its best two ("top2").
         jitter: width of "close to the best" in sparsemixer.
+        tie: scores closer than this, relative to the larger, count as equal.
     """
 
     scoring: str = "softmax"
@@ -56,6 +58,7 @@ class Gating:
     groups_used: int = 1
     group_score: str = "top2"
     jitter: float = 0.01
+    tie: float = TIE
 
     def key(self) -> tuple[object, ...]:
         """Equal for gatings whose scores and choice differ in nothing but the values of the bias."""
@@ -90,14 +93,37 @@ class Gating:
             ranked = ranked.masked_fill(barred, -torch.inf)
         if self.groups <= 1:
             return ranked
-        grouped = ranked.unflatten(-1, (self.groups, -1))
-        best = grouped.amax(-1) if self.group_score == "max" else grouped.topk(min(2, grouped.shape[-1]), -1)[0].sum(-1)
+        best = self._group_scores(ranked)
         used = torch.zeros_like(best, dtype=torch.bool).scatter_(-1, best.topk(self.groups_used, -1).indices, True)
-        return grouped.masked_fill(~used.unsqueeze(-1), -torch.inf).flatten(-2)
+        return ranked.unflatten(-1, (self.groups, -1)).masked_fill(~used.unsqueeze(-1), -torch.inf).flatten(-2)
+
+    def _group_scores(self, ranked: torch.Tensor) -> torch.Tensor:
+        """(N, groups), what the choice of groups ranks by."""
+        grouped = ranked.unflatten(-1, (self.groups, -1))
+        best = 1 if self.group_score == "max" else min(2, grouped.shape[-1])
+        return grouped.topk(best, -1).values.sum(-1)
 
     def choose(self, logits: torch.Tensor, k: int) -> torch.Tensor:
         """(N, k) int64 expert ids, best first."""
         return self.choice_scores(logits).topk(k, -1).indices
+
+    def ties(self, logits: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """(N,) bool twice: the k-th expert and the next one have the same score; the last group used and the next."""
+        groups = torch.zeros(logits.shape[:-1], dtype=torch.bool, device=logits.device)
+        if self.groups > 1:
+            ungrouped = replace(self, groups=1).choice_scores(logits)
+            groups = _tied(self._group_scores(ungrouped), self.groups_used, self.tie)
+        return _tied(self.choice_scores(logits), k, self.tie), groups
+
+    def follows(self, logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+        """(N, K) bool: the expert is one of the K best of its row, or ties with the last of them; a row that names an
+        expert twice has none. Where groups tie, any row will do."""
+        ids = ids.long()
+        ranked = self.choice_scores(logits)
+        last = ranked.topk(ids.shape[-1], -1).values[..., -1:]
+        good = ranked.gather(-1, ids) >= last - self.tie * last.abs().clamp_min(1e-30)
+        distinct = ids.sort(-1).values.diff(dim=-1).ne(0).all(-1, keepdim=True)
+        return (good | self.ties(logits, ids.shape[-1])[1].unsqueeze(-1)) & distinct
 
     def weights(self, logits: torch.Tensor, ids: torch.Tensor, used: torch.Tensor | None = None) -> torch.Tensor:
         """(N, K) float32 gate weights of ``ids`` (N, K); zero where ``used`` (N, K) is false."""
@@ -127,19 +153,12 @@ class Gating:
         return torch.cat(found, -1)
 
 
-def ties(choice_scores: torch.Tensor, k: int) -> torch.Tensor:
+def _tied(scores: torch.Tensor, k: int, tie: float) -> torch.Tensor:
     """(N,) bool: the k-th and the next score are equal up to rounding, so that either may have been chosen."""
-    if choice_scores.shape[-1] <= k:
-        return torch.zeros(choice_scores.shape[:-1], dtype=torch.bool, device=choice_scores.device)
-    top = choice_scores.topk(k + 1, -1).values
-    return (top[..., k - 1] - top[..., k]).abs() <= TIE * top[..., k - 1].abs().clamp_min(1e-30)
-
-
-def agreement(chosen: torch.Tensor, executed: torch.Tensor) -> torch.Tensor:
-    """(N, K) bool: which executed ids are among the chosen ones; a row that names an expert twice has none."""
-    same = (executed.unsqueeze(-1) == chosen.unsqueeze(-2)).any(-1)
-    distinct = executed.sort(-1).values.diff(dim=-1).ne(0).all(-1, keepdim=True)
-    return same & distinct
+    if scores.shape[-1] <= k:
+        return torch.zeros(scores.shape[:-1], dtype=torch.bool, device=scores.device)
+    top = scores.topk(k + 1, -1).values
+    return (top[..., k - 1] - top[..., k]).abs() <= tie * top[..., k - 1].abs().clamp_min(1e-30)
 
 
 def explain(
@@ -164,26 +183,27 @@ def explain(
         jitter: sparsemixer's, where the module names one.
         any_choice: only the weights need to follow, however the ids came about.
     """
-    coarse = torch.bfloat16 in (given.dtype, weights.dtype) or torch.float16 in (given.dtype, weights.dtype)
-    tolerance = 2e-2 if coarse else 1e-3
-    best: tuple[float, Gating] | None = None
-    for gating in _hypotheses(given, vectors or {}, groups, jitter, ids.shape[-1]):
-        logits = gating.logits(given)
-        if not any_choice and not _chooses(gating.choice_scores(logits), ids):
-            continue
-        expected, seen = gating.weights(logits, ids), weights.float()
-        scale = _scale(expected, seen, scales, tolerance)
-        error = float(((expected * scale - seen).abs() / seen.abs().clamp_min(1e-2 * scale)).max())
-        if error <= tolerance and (best is None or error < best[0] * 0.9 - 1e-7):
-            best = error, replace(gating, scale=scale)
-    return best[1] if best else None
+    tolerance = 2e-2 if _is_coarse(given) or _is_coarse(weights) else 1e-3
+    coarsest = COARSE_TIE if _is_coarse(given) else TIE
+    for tie in sorted({TIE, coarsest}):
+        best: tuple[float, Gating] | None = None
+        for gating in _hypotheses(given, vectors or {}, groups, jitter, ids.shape[-1]):
+            gating = replace(gating, tie=tie)
+            logits = gating.logits(given)
+            if not any_choice and gating.follows(logits, ids).float().mean() < 0.999:
+                continue
+            expected, seen = gating.weights(logits, ids), weights.float()
+            scale = _scale(expected, seen, scales, tolerance)
+            error = float(((expected * scale - seen).abs() / seen.abs().clamp_min(1e-2 * scale)).max())
+            if error <= tolerance and (best is None or error < best[0] * 0.9 - 1e-7):
+                best = error, replace(gating, scale=scale)
+        if best:
+            return replace(best[1], tie=coarsest)
+    return None
 
 
-def _chooses(ranked: torch.Tensor, ids: torch.Tensor) -> bool:
-    """The best of each row are the ids, ties apart; not known where there is nothing but ties."""
-    open_rows = ~ties(ranked, ids.shape[-1])
-    chosen = ranked.topk(ids.shape[-1], -1).indices
-    return bool(open_rows.any()) and bool(agreement(chosen, ids)[open_rows].float().mean() >= 0.999)
+def _is_coarse(values: torch.Tensor) -> bool:
+    return values.dtype in (torch.bfloat16, torch.float16)
 
 
 def _hypotheses(
