@@ -17,7 +17,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 SMALL: dict[str, Any] = {
     **dict.fromkeys(("hidden_size", "d_model"), 32),
     **dict.fromkeys(("num_hidden_layers", "num_layers", "n_layers", "depth"), 4),
-    **dict.fromkeys(("num_attention_heads", "num_heads", "n_heads", "linear_num_value_heads", "index_n_heads"), 4),
+    **dict.fromkeys(("num_attention_heads", "num_heads", "n_heads", "linear_num_value_heads"), 4),
     **dict.fromkeys(("num_key_value_heads", "linear_num_key_heads", "n_group"), 2),
     **dict.fromkeys(("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"), 8),
     **dict.fromkeys(("num_experts_per_tok", "moe_topk", "moe_k", "top_k_experts", "moe_top_k"), 2),
@@ -26,11 +26,12 @@ SMALL: dict[str, Any] = {
     **dict.fromkeys(("head_dim", "global_head_dim", "v_head_dim", "kv_lora_rank", "q_lora_rank", "index_head_dim"), 8),
     **dict.fromkeys(("linear_key_head_dim", "linear_value_head_dim", "index_topk", "d_kv"), 8),
     **dict.fromkeys(("qk_rope_head_dim", "qk_nope_head_dim"), 4),
+    **dict.fromkeys(("linear_num_heads", "index_n_heads"), 4),
     **dict.fromkeys(("swa_num_attention_heads", "swa_num_key_value_heads"), 4),
-    **dict.fromkeys(("swa_head_dim", "d_rel"), 8),
+    **dict.fromkeys(("swa_head_dim", "d_rel", "linear_head_dim"), 8),
     **dict.fromkeys(("encoder_layers", "encoder_attention_heads"), 2),
     **dict.fromkeys(("out_hidden_size", "encoder_ffn_dim", "output_dim", "projector_output_dim"), 32),
-    **dict.fromkeys(("moe_hidden_size", "projector_hidden_size"), 32),
+    **dict.fromkeys(("moe_hidden_size", "projector_hidden_size", "projection_hidden_dim"), 32),
     **dict.fromkeys(("vision_output_dim", "projector_input_dim"), 32),
     "num_position_embeddings": 16,
     "text_hidden_size": 32,
@@ -39,7 +40,8 @@ SMALL: dict[str, Any] = {
     "sliding_window": 64,
     "first_k_dense_replace": 1,
     "topk_group": 1,
-    "vocab_size": 160,
+    "routed_scaling_factor": 1.5,
+    **dict.fromkeys(("vocab_size", "unpadded_vocab_size"), 160),
     "pad_token_id": 0,
     "bos_token_id": 1,
     "eos_token_id": 2,
@@ -69,7 +71,7 @@ GEMMA4 = {
     "hidden_size_per_layer_input": 0,
 }
 
-VISION = {"deepstack_visual_indexes": [1]}
+SEES: dict[str, Any] = {"vision_config": {"deepstack_visual_indexes": [1]}, "mlp_only_layers": [1]}
 
 AS_MANY_KEYS: dict[str, Any] = {"num_key_value_heads": 4}
 
@@ -113,10 +115,15 @@ NEEDS: dict[str, dict[str, Any]] = {
     "kimi_linear": {"layer_types": ["linear_attention", "full_attention"] * 2, "num_key_value_heads": 4},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2, "num_dense_layers": 1},
     "longcat_flash": {"head_dim": 4, "zero_expert_num": 4, "num_key_value_heads": 4},
+    "llama4": {"interleave_moe_layer_step": 2},
+    "llama4_text": {"interleave_moe_layer_step": 2},
     "mistral_large4": AS_MANY_KEYS,
-    "qwen3_omni_moe": {"vision_config": VISION, "enable_audio_output": False},
-    "qwen3_omni_moe_thinker": {"vision_config": VISION},
-    "qwen3_vl_moe": {"vision_config": VISION},
+    "qwen2_moe": {"mlp_only_layers": [1]},
+    "qwen3_moe": {"mlp_only_layers": [1]},
+    "qwen3_next": {"mlp_only_layers": [1]},
+    "qwen3_omni_moe": {**SEES, "enable_audio_output": False},
+    "qwen3_omni_moe_thinker": SEES,
+    "qwen3_vl_moe": SEES,
     "qwen4_exp": {
         "indexer_n_heads": 4,
         "indexer_kv_heads": 1,
