@@ -28,12 +28,14 @@ class TokenGates:
         weights: axes layer, rank; the gate weights as the experts used them, NaN where the id is −1. None where the
             engine sent none; the ids are then in the router's order.
         layers: the model's own layer numbers.
+        order: (L, K) where each stands in the trace's row.
     """
 
     token: int
     ids: np.ndarray
     weights: Statistic | None
     layers: list[int]
+    order: np.ndarray
 
 
 def token_gates(trace: RoutingTrace, token: int) -> TokenGates | None:
@@ -49,7 +51,8 @@ def token_gates(trace: RoutingTrace, token: int) -> TokenGates | None:
     ids = trace.expert_ids[row].astype(np.int64)
     ids[ids == spec.no_expert] = -1
     if trace.expert_weights is None:
-        return TokenGates(token, ids, None, spec.layer_numbers)
+        as_stored = np.broadcast_to(np.arange(spec.top_k), ids.shape)
+        return TokenGates(token, ids, None, spec.layer_numbers, as_stored)
     weights = np.where(ids < 0, np.nan, trace.expert_weights[row].astype(np.float64))
     order = np.argsort(-weights, axis=1, kind="stable")  # NaN goes last
     statistic = Statistic(
@@ -62,7 +65,7 @@ def token_gates(trace: RoutingTrace, token: int) -> TokenGates | None:
         n=1,
         phase=Phase(int(trace.phase[token])).label,
     )
-    return TokenGates(token, np.take_along_axis(ids, order, 1), statistic, spec.layer_numbers)
+    return TokenGates(token, np.take_along_axis(ids, order, 1), statistic, spec.layer_numbers, order)
 
 
 def token_scores(trace: RoutingTrace, token: int, layer: int) -> Statistic | None:

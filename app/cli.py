@@ -1,4 +1,4 @@
-"""The command line: ``python -m app serve | check | record | show``.
+"""The command line: ``python -m app serve | check | record | noise | show``.
 
 Knows arguments and what is printed. A user's mistake is one line on standard error and exit code 2; the page and the
 engine are imported only by the commands that need them.
@@ -41,6 +41,7 @@ def parser() -> argparse.ArgumentParser:
 
     check = commands.add_parser("check", help="load a checkpoint and verify the capture of its routing")
     check.add_argument("model", metavar="M", help="folder or hub name")
+    check.add_argument("--quantize", choices=("4bit", "8bit"), help="quantize the weights while loading")
     check.add_argument("--json", action="store_true", help="print JSON")
 
     record = commands.add_parser("record", help="answer (or route) every prompt of a file and keep the traces")
@@ -76,6 +77,15 @@ def parser() -> argparse.ArgumentParser:
     record.add_argument("--shard", metavar="i/n", help="only every n-th prompt, beginning with the i-th (from 1)")
     record.add_argument("--json", action="store_true", help="print JSON")
 
+    noise = commands.add_parser("noise", help="measure how far runs of the same text differ that ought to be the same")
+    noise.add_argument(
+        "model", metavar="M", nargs="?", default="", help="folder or hub name (default: the bundled model)"
+    )
+    noise.add_argument("--text", metavar="FILE", type=Path, help="the text to route (default: one of our own)")
+    noise.add_argument("--quantize", choices=("4bit", "8bit"), help="also compare with the model quantized")
+    noise.add_argument("--one-dtype", action="store_true", help="make no copy of the model in another dtype")
+    noise.add_argument("--json", action="store_true", help="print JSON")
+
     show = commands.add_parser("show", help="print what a trace holds")
     show.add_argument("trace", metavar="TRACE", type=Path, help="a .safetensors file of record or of the page")
     show.add_argument("--phase", choices=tuple(PHASE_GROUPS), default="all", help="rows that count (default: all)")
@@ -84,6 +94,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_engine(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--compile", action="store_true", help="compile the decode step: faster, after a first token that takes a while"
+    )
     command.add_argument("--engine", choices=("local",), default="local", help="where the model runs (default: local)")
 
 
@@ -91,7 +104,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     arguments = parser().parse_args(argv)
     try:
-        return {"serve": _serve, "check": _check, "record": _record, "show": _show}[arguments.command](arguments)
+        return {"serve": _serve, "check": _check, "record": _record, "noise": _noise, "show": _show}[arguments.command](
+            arguments
+        )
     except UserError as error:
         print(f"python -m app {arguments.command}: {error}", file=sys.stderr)
         return 2
@@ -116,6 +131,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         os.environ,
         model=arguments.model,
         quantize=arguments.quantize,
+        compile=1 if arguments.compile else None,
         host=arguments.host,
         port=arguments.port,
     )
@@ -129,7 +145,7 @@ def _check(arguments: argparse.Namespace) -> int:
     if not arguments.model:
         raise BadValue("The model's name is empty; give a folder or a hub name.")
     try:
-        result = verify_checkpoint(arguments.model)
+        result = verify_checkpoint(arguments.model, arguments.quantize or "")
     except ModelError as error:
         if not arguments.json:
             raise
@@ -157,6 +173,27 @@ def _check_sentence(model: str, result: dict[str, Any]) -> str:
     )
 
 
+def _noise(arguments: argparse.Namespace) -> int:
+    from app.engine.opening import measure_noise
+
+    text = ""
+    if arguments.text:
+        try:
+            text = arguments.text.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadValue(f"{arguments.text} cannot be read as text: {error}.") from None
+    found = measure_noise(arguments.model, text, arguments.quantize or "", not arguments.one_dtype)
+    if arguments.json:
+        print(json.dumps(found))
+        return 0
+    print(f"{found['model']} in {found['dtype']}, {found['tokens']} tokens, {len(found['moe_layers'])} MoE layers")
+    print("against one pass of prefill      ids that differ     largest load difference   (mean and worst layer)")
+    for way, values in found["ways"].items():
+        ids, load = values["ids"], values["load"]
+        print(f"{way:<28} {sum(ids) / len(ids):10.3%} {max(ids):10.3%} {sum(load) / len(load):12.4f} {max(load):9.4f}")
+    return 0
+
+
 def _record(arguments: argparse.Namespace) -> int:
     from app.engine.base import RouterEdit
     from app.engine.prompts import read_prompts
@@ -182,7 +219,7 @@ def _record(arguments: argparse.Namespace) -> int:
     )
     from app.engine.opening import open_engine
 
-    engine = open_engine(arguments.model or "", arguments.quantize or "")
+    engine = open_engine(arguments.model or "", arguments.quantize or "", arguments.compile)
     summary = run_job(engine, prompts, job, say=lambda line: print(line, file=sys.stderr, flush=True))
     if arguments.json:
         _print_json(summary)

@@ -20,6 +20,7 @@ class Settings:
 
     model: str = _setting("", "folder or hub name of the model; empty for the bundled one")
     quantize: str = _setting("", "4bit or 8bit; empty for none")
+    compile: int = _setting(0, "1 compiles the decode step: faster tokens, after a first one that takes a while", 0, 1)
     host: str = _setting("127.0.0.1", "address to listen on; 0.0.0.0 for everyone on the network")
     port: int = _setting(7860, "port to listen on; the next free one is taken if it is in use", 0, 65535)
     max_waiting: int = _setting(32, "requests that may wait; more are turned away", 1, 10_000)

@@ -1,4 +1,4 @@
-"""Random tiny models of every family of mixture of experts that Transformers has, with routers that have something to say.
+"""Random tiny models of every family of mixture of experts in Transformers, with routers that have something to say.
 
 A config is made small by its fields' names, whatever the family; what a family needs besides is in ``NEEDS``.
 """
@@ -47,20 +47,22 @@ SMALL: dict[str, Any] = {
     "eos_token_id": 2,
 }
 
-LISTED = (
+_LISTED = (
     "qwen2_moe qwen3_moe qwen3_next qwen3_5_moe qwen3_5_moe_text qwen3_vl_moe qwen3_omni_moe_thinker olmoe mixtral "
     "granitemoe granitemoeshared granitemoehybrid phimoe deepseek_v2 deepseek_v3 glm4_moe gpt_oss minimax minimax_m2 "
     "ernie4_5_moe hunyuan_v1_moe llama4_text llama4 gemma4_text gemma4 lfm2_moe dbrx"
-).split()
+)
+LISTED = tuple(_LISTED.split())
 """Families whose capture must be proven."""
 
-OTHERS = (
+_OTHERS = (
     "afmoe aria axk1 axk2 bailing_hybrid beam cohere2_moe deepseek_ocr2 deepseek_v32 deepseek_v4 diffusion_gemma doge "
     "dots1 ernie4_5_vl_moe exaone_moe flex_olmo flint glm4_moe_lite glm4v_moe glm5_next glm_moe_dsa "
     "granite_docling granitemoe_swa hy_v3 hy_v4 hy_v4_vl inkling2 inkling2_loop jamba jetmoe "
     "kimi_linear kolibri1 laguna lara_mini longcat_flash mellum mimo_v2_flash minimax_m3_vl mistral4 mistral_large4 "
     "muse_spark nemotron_h qwen4_exp solar_open step3p7 zaya"
-).split()
+)
+OTHERS = tuple(_OTHERS.split())
 """Families whose capture is proven or refused."""
 
 GEMMA4 = {

@@ -55,6 +55,12 @@ def test_check_json(run):
     assert result["ids_match"] == 1.0 and abs(result["weight_sum"]["min"] - 1) < 0.01
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="bitsandbytes is installed on Linux only")
+def test_check_of_a_quantized_model(run):
+    code, out, _ = run("check", ASSETS, "--quantize", "4bit", "--json")
+    assert code == 0 and json.loads(out)["layers_captured"] == 6
+
+
 def test_record_both_modes_then_show(run, prompts, tmp_path):
     out = tmp_path / "rec"
     code, printed, _ = run("record", prompts, "--out", out, "--mode", "both", "--max-new-tokens", 40, "--json")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,17 +19,17 @@ from analysis.errors import CaptureError
 from analysis.trace import RoutingRows, Step
 from app.engine.capture import RoutingCapture
 from app.engine.expert_outputs import dense_gates, dense_inputs, outputs_of
-from app.engine.models import ModelCache, first_line
-from app.engine.router import RUN_ERRORS, MoELayer, linear_scores
+from app.engine.models import RUN_ERRORS, ModelCache, first_line, input_device
+from app.engine.router import MoELayer, linear_scores
 
 MATCH = 0.999
 """Least fraction of executed ids that the recomputed selection must share."""
 
-DECODED = 8
-"""Most tokens that are decoded alone."""
-
 LEAST_SAME = 0.9
-"""Least fraction of ids that two ways of running the same text must share."""
+"""Least fraction of ids that two ways of running the same text must share in float32."""
+
+LEAST_SAME_COARSE = 0.75
+"""The same in 16 bits and less, where sums that were taken in another order change ranks."""
 
 
 @dataclass
@@ -39,8 +40,8 @@ class CaptureCheck:
         ok: nothing in ``problems``.
         layers_captured: MoE layers whose rows arrived.
         rows: routing rows compared.
-        ids_match: fraction of executed ids that are among the best by the scores recomputed from the router's input;
-            of experts that tie at the k-th place, either.
+        ids_match: fraction of executed ids equal to those recomputed from the router's input; where two experts tie for
+            the k-th place, either is right.
         ties: (row, layer) pairs with such a tie.
         weight_sum: least and largest sum of a row's gate weights.
         weight_error: largest difference between a captured gate weight and the recomputed one.
@@ -48,7 +49,8 @@ class CaptureCheck:
             the experts' own parameters, relative to the layer's largest output.
         causal: changing a token changed no earlier row.
         chunked_match: fraction of ids that agree between a prefill in one pass and one in two chunks.
-        decode_match: fraction of ids that agree between prefill and decode of the same token.
+        decode_match: fraction of ids that agree between prefill and decode of the same tokens.
+        quantized: some weights are held in fewer bits than they are computed in.
         problems: sentences.
     """
 
@@ -63,6 +65,7 @@ class CaptureCheck:
     causal: bool = True
     chunked_match: float = 1.0
     decode_match: float = 1.0
+    quantized: bool = False
     problems: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
@@ -75,11 +78,10 @@ def check_capture(model: nn.Module, capture: RoutingCapture, token_ids: list[int
 
     Works on any capture, so that a faulty one can be handed in: see the tests.
     """
-    result = CaptureCheck()
+    result = CaptureCheck(quantized=getattr(model, "hf_quantizer", None) is not None)
     if len(token_ids) < 4:
         raise ValueError("the check needs at least 4 tokens")
-    device = model.get_input_embeddings().weight.device  # type: ignore[operator,union-attr]
-    ids = torch.tensor([token_ids], device=device)
+    ids = torch.tensor([token_ids], device=input_device(model))
     try:
         with capture, _Witness(capture.layers) as witness:
             logits = model(input_ids=ids, use_cache=False).logits
@@ -235,37 +237,37 @@ def _check_causality(
 def _check_decode(
     result: CaptureCheck, model: nn.Module, capture: RoutingCapture, ids: torch.Tensor, rows: RoutingRows
 ) -> None:
-    """The same text again, behind a cache: two chunks of prefill, then its last tokens one by one."""
+    """The same text behind a cache: two chunks of prefill, then the last tokens one by one."""
     count = ids.shape[1]
-    alone = count - min(DECODED, count // 4)
+    alone = count - max(1, count // 4)
     try:
-        prefilled, decoded = _in_steps(model, capture, ids, [0, alone // 2, *range(alone, count + 1)])
-        result.chunked_match = _same_sets(prefilled, rows.expert_ids[:alone])
+        result.chunked_match, result.decode_match = _behind_cache(model, capture, ids, rows, [0, alone // 2, alone])
     except RUN_ERRORS:
+        capture.discard()
         result.chunked_match = 0.0
     if result.chunked_match < LEAST_SAME:  # this family reads a prompt whole or not at all
-        _, decoded = _in_steps(model, capture, ids, [0, 0, *range(alone, count + 1)])
-    result.decode_match = _same_sets(decoded, rows.expert_ids[alone:])
-    if result.decode_match < LEAST_SAME:
+        _, result.decode_match = _behind_cache(model, capture, ids, rows, [0, alone])
+    least = LEAST_SAME if model.dtype == torch.float32 and not result.quantized else LEAST_SAME_COARSE
+    if result.decode_match < least:
         result.problems.append(
-            f"Tokens decoded alone used {result.decode_match:.0%} of the experts they used in prefill (expected 90%)."
+            f"Tokens decoded alone used {result.decode_match:.0%} of the experts they used in prefill "
+            f"(expected {least:.0%})."
         )
 
 
-def _in_steps(
-    model: nn.Module, capture: RoutingCapture, ids: torch.Tensor, bounds: list[int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """The expert ids of the first two passes, together, and of the others; pass i feeds tokens ``bounds[i]`` to
-    ``bounds[i + 1]``."""
-    cache, found = ModelCache(model), []
-    capture.discard()
-    for begin, end in zip(bounds, bounds[1:], strict=False):
-        if begin == end:
-            continue
+def _behind_cache(
+    model: nn.Module, capture: RoutingCapture, ids: torch.Tensor, rows: RoutingRows, bounds: list[int]
+) -> tuple[float, float]:
+    """Agreement with ``rows`` of prefill in chunks between ``bounds``, and of the tokens after them one by one."""
+    count, cache = ids.shape[1], ModelCache(model)
+    found = []
+    for begin, end in pairwise([*bounds, *range(bounds[-1] + 1, count + 1)]):
         cache.forward(ids[:, begin:end])
         found.append(capture.drain(end - begin, begin, Step.PREFILL)[0].expert_ids)
     every = np.concatenate(found)
-    return every[: bounds[2]], every[bounds[2] :]
+    return tuple(
+        _same_sets(every[part], rows.expert_ids[part]) for part in (slice(bounds[-1]), slice(bounds[-1], None))
+    )
 
 
 def _same_sets(a: np.ndarray, b: np.ndarray) -> float:

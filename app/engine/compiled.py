@@ -12,7 +12,7 @@ import torch
 from transformers import StaticCache
 
 from analysis.errors import ModelError
-from app.engine.models import cache_argument, first_line
+from app.engine.models import cache_argument, first_line, input_device
 
 SMALLEST = 512
 EXPERTS = "batched_mm"
@@ -40,7 +40,7 @@ class CompiledDecode:
         self.model = model
         self.compiles_first = True
         self._name = cache_argument(model)
-        device = model.get_input_embeddings().weight.device
+        device = input_device(model)
         mode = "reduce-overhead" if device.type == "cuda" else None
         self._token = torch.zeros((1, 1), dtype=torch.int64, device=device)
         self._position = torch.zeros((1, 1), dtype=torch.int64, device=device)

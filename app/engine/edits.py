@@ -38,7 +38,7 @@ class RouterEdits:
     executed. The router's own scores stay as they were.
     """
 
-    def __init__(self, layers: list[MoELayer], max_rows: int, slots: int = 8) -> None:
+    def __init__(self, layers: list[MoELayer], max_rows: int, slots: int = 64) -> None:
         self.layers = layers
         self.top_k = max((layer.spec.top_k for layer in layers), default=0)
         self._slots: list[tuple[RouterEdit, ...]] = [()] * (slots + 1)
@@ -50,13 +50,14 @@ class RouterEdits:
         """Take a free slot for ``edits``.
 
         Raises:
-            BadValue: they do not fit the model; see ``check_edits``.
-            RuntimeError: no slot is free.
+            BadValue: they do not fit the model (see ``check_edits``), or no slot is free.
         """
         check_edits(edits, RouterSpec(tuple(layer.spec for layer in self.layers)))
         slot = next((i for i, taken in enumerate(self._slots) if i != PLAIN and not taken), None)
         if slot is None:
-            raise RuntimeError("no slot is free for another edited request")
+            raise BadValue(
+                f"{len(self._slots) - 1} requests with router edits are running; try again when one is done."
+            )
         self._slots[slot] = tuple(edits)
         for table in self._tables:
             table.write(slot, [e for e in edits if e.layer in (None, table.layer.spec.layer)])

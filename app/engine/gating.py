@@ -1,6 +1,6 @@
 """How a router turns scores into a choice of experts and gate weights, and how it is found from what it did.
 
-Knows tensors and formulas; does not know modules or models. A ``Gating`` is never taken from a model's name: ``explain``
+Knows tensors and formulas, not modules or models. A ``Gating`` is never taken from a model's name: ``explain``
 tries every formula of the field on observed rows and keeps the one that reproduces them, or none.
 """
 

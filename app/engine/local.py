@@ -14,10 +14,9 @@ from __future__ import annotations
 import codecs
 import inspect
 import platform
-import threading
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -30,15 +29,14 @@ from analysis.errors import BadValue, CaptureError
 from analysis.trace import Origin, Phase, RouterSpec, RoutingRows, RoutingTrace, Step
 from app import __version__
 from app.engine.base import MODES, Capabilities, ChatRequest, Message, RouterEdit, SamplingParams, TokenEvent
-from app.engine.capture import RoutingCapture
 from app.engine.catalogue import card_for
 from app.engine.check import LEAST_SAME, CaptureCheck, check_capture
 from app.engine.compiled import CompiledDecode
-from app.engine.edits import PLAIN, RouterEdits, edited_spec
-from app.engine.expert_outputs import OutputsCapture
-from app.engine.models import ModelCache
+from app.engine.edits import edited_spec
+from app.engine.instruments import Instruments, Reading
+from app.engine.models import ModelCache, input_device
 from app.engine.recorder import record
-from app.engine.router import find_moe_layers, router_spec
+from app.engine.router import find_moe_layers
 from app.engine.sampling import Sampler
 from app.engine.thinking import PhaseTracker, effective_mode, recommended_sampling
 from app.engine.tokens import PromptToken, TokenText
@@ -47,16 +45,6 @@ PREFILL_ROWS = 256
 """Tokens fed at once during prefill: a request can be cancelled, and others get a step, between two such passes."""
 
 CHECK_TEXT = "<|im_start|>user\nWhat is 12 + 30?<|im_end|>\n<|im_start|>assistant\n<think>\n2 + 0 = 2"
-
-
-@dataclass(frozen=True)
-class _How:
-    """How a stream's passes are run and read: its slot among the edits, the spec these need, and what it wants more."""
-
-    slot: int = PLAIN
-    edited: RouterSpec | None = None
-    router_scores: bool = False
-    outputs: bool = False
 
 
 @dataclass
@@ -97,19 +85,15 @@ class LocalEngine:
         self.text = TokenText(tokenizer)
         self.name = name or getattr(model.config, "_name_or_path", "") or type(model).__name__
         self.card = card_for(self.name)
-        self.device = model.get_input_embeddings().weight.device
+        self.device = input_device(model)
         layers = find_moe_layers(model, self._check_tokens()) if capture else []
-        self.spec: RouterSpec = router_spec(layers)
-        self._capture = RoutingCapture(layers, PREFILL_ROWS)
-        self._edits = RouterEdits(layers, PREFILL_ROWS)
-        self._outputs = OutputsCapture(layers)
+        self._instruments = Instruments(layers, PREFILL_ROWS, stay=compiled)
+        self.spec: RouterSpec = self._instruments.spec
         self._capturing = capture
         self._prefill_rows = PREFILL_ROWS
         self._compiled = CompiledDecode(model) if compiled else None
         names = inspect.signature(model.forward).parameters
         self._last_logits = {"logits_to_keep": 1} if "logits_to_keep" in names else {}
-        self._streams = 0
-        self._step_lock = threading.RLock()  # a forgotten stream may be closed by the garbage collector inside a step
         self._stop_ids = self._find_stop_ids()
         self.capabilities = self._find_capabilities()
         self._facts = {
@@ -148,7 +132,7 @@ class LocalEngine:
 
     def verify(self) -> CaptureCheck:
         """The capture check on a short text; see ``check_capture``."""
-        result = check_capture(self.model, self._capture, self._check_tokens())
+        result = check_capture(self.model, self._instruments.capture, self._check_tokens())
         if result.chunked_match < LEAST_SAME:  # a family that reads a prompt whole or not at all
             self._prefill_rows = 2**31
         return result
@@ -173,12 +157,12 @@ class LocalEngine:
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         most = min(sampling.max_tokens, room)
         cache = self._new_cache(len(prompt) + most)
-        with self._hooks(request.edits, len(prompt)) as how:
+        wanted = {"router_scores": request.router_scores, "outputs": request.expert_outputs}
+        with self._reading(request.edits, len(prompt), wanted) as reading:
             step = _Pass(self._no_rows(), -1)
-            how = replace(how, router_scores=request.router_scores, outputs=request.expert_outputs)
             for start in range(0, len(prompt), self._prefill_rows):
                 chunk = slice(start, start + self._prefill_rows)
-                step = self._forward(ids[chunk], cache, start, Step.PREFILL, how, sampler)
+                step = self._forward(ids[chunk], cache, start, Step.PREFILL, reading, sampler)
                 yield from self._prompt_events(prompt[chunk], start, step.rows, decoder)
             forced: deque[tuple[int, Phase]] = deque()
             for count in range(1, most + 1):
@@ -208,7 +192,7 @@ class LocalEngine:
                 if ended:
                     return
                 fed, position = ids.new_tensor([token_id]), len(prompt) + count - 1
-                step = self._forward(fed, cache, position, Step.DECODE, how, sampler)
+                step = self._forward(fed, cache, position, Step.DECODE, reading, sampler)
 
     def score(
         self,
@@ -237,11 +221,11 @@ class LocalEngine:
         ids = torch.tensor(token_ids, device=self.device)
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         cache = ModelCache(self.model)
-        with self._hooks(edits, len(tokens)) as how:
-            how = replace(how, router_scores=router_scores, outputs=expert_outputs)
+        wanted = {"router_scores": router_scores, "outputs": expert_outputs}
+        with self._reading(edits, len(tokens), wanted) as reading:
             for start in range(0, len(tokens), self._prefill_rows):
                 chunk = slice(start, start + self._prefill_rows)
-                step = self._forward(ids[chunk], cache, start, Step.PREFILL, how, None)
+                step = self._forward(ids[chunk], cache, start, Step.PREFILL, reading, None)
                 final = start + self._prefill_rows >= len(tokens)
                 yield from self._prompt_events(tokens[chunk], start, step.rows, decoder, final)
 
@@ -296,31 +280,22 @@ class LocalEngine:
         cache: ModelCache,
         start: int,
         step: Step,
-        how: _How,
+        reading: Reading,
         sampler: Sampler | None,
     ) -> _Pass:
-        """One forward pass and its rows. The lock makes both one act, so rows belong to this request alone."""
-        measure = how.outputs and self._capturing
-        with self._step_lock, self._edits.selected(how.slot), self._outputs if measure else nullcontext():
-            self._capture.discard()  # whatever else ran the model since the last step
-            compiled = self._compiled is not None and step is Step.DECODE and not measure
-            if self._compiled is not None and compiled:
-                logits = self._compiled.step(ids, cache.cache, start)
+        """One forward pass and its rows."""
+        with self._instruments.turn(reading):
+            compiled = self._compiled if step is Step.DECODE and not reading.outputs else None
+            if compiled:
+                logits = compiled.step(ids, cache.cache, start)
             else:
                 logits = cache.forward(ids.unsqueeze(0), **self._last_logits).logits[0, -1]
             drawn = sampler.draw(logits) if sampler else ids.new_tensor([-1])
             if not self._capturing:
                 return _Pass(self._no_rows(), int(drawn))
-            rows, tail = self._capture.drain(
-                len(ids),
-                start,
-                step,
-                router_scores=how.router_scores,
-                extra=drawn,
-                edited=how.edited,
-                compiled=compiled,
-            )
-            return _Pass(replace(rows, **self._outputs.drain()) if measure else rows, tail[0])
+            drain = self._instruments.drain
+            rows, tail = drain(reading, len(ids), start, step, extra=drawn, compiled=bool(compiled))
+            return _Pass(rows, tail[0])
 
     def _prompt_events(
         self, tokens: Sequence[PromptToken], start: int, rows: RoutingRows, decoder: Any, final: bool = False
@@ -340,43 +315,12 @@ class LocalEngine:
                 finish_reason="stop" if final and last else None,
             )
 
-    @contextmanager
-    def _hooks(self, edits: Sequence[RouterEdit], tokens: int) -> Iterator[_How]:
-        """Hooks are on the model while at least one stream is open, and on no other time; a request's edits are in
-        the tables while its own stream is open, whatever ends it."""
-        with self._step_lock:
-            how = self._enter(edits, min(tokens, self._prefill_rows))
-        try:
-            yield how
-        finally:
-            with self._step_lock:
-                self._leave(how)
-
-    def _enter(self, edits: Sequence[RouterEdit], rows: int) -> _How:
+    def _reading(
+        self, edits: Sequence[RouterEdit], tokens: int, wanted: dict[str, bool]
+    ) -> AbstractContextManager[Reading]:
         if edits and not self._capturing:
             raise BadValue("Routing cannot be edited without capture.")
-        how = _How()
-        if edits:
-            how = _How(slot=self._edits.add(edits), edited=edited_spec(self.spec, edits))
-            self._edits.install()
-        room, k = self._capture.max_rows, how.edited.top_k if how.edited else 0
-        if rows > room or k > self._capture.top_k:
-            self._capture.reserve(max(rows, room), max(k, self._capture.top_k))
-            self._edits.reserve(max(rows, room))
-        self._streams += 1
-        if self._capturing:
-            self._capture.install()
-            if self._compiled:  # its graph holds the hooks of edits too, whether a request has any or not
-                self._edits.install()
-        return how
-
-    def _leave(self, how: _How) -> None:
-        self._streams -= 1
-        if how.slot != PLAIN:
-            self._edits.drop(how.slot)
-        if not self._streams and not self._compiled:
-            self._capture.remove()
-            self._edits.remove()
+        return self._instruments.reading(edits, min(tokens, self._prefill_rows), **wanted)
 
     def _new_cache(self, tokens: int) -> ModelCache:
         return ModelCache(self.model, self._compiled.cache(tokens) if self._compiled else None)

@@ -5,6 +5,7 @@ Chooses dtype and device by the machine. Knows files and memory; does not know r
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import logging
 import os
@@ -19,15 +20,21 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForImageTextToText,
     AutoTokenizer,
-    BitsAndBytesConfig,
+    FineGrainedFP8Config,
+    Mxfp4Config,
 )
 from transformers.utils import logging as transformers_logging
 
 from analysis.errors import ModelError
 from app.engine.catalogue import BUNDLED, offers
+from app.engine.quantization import quantization_config, unscaled_fp8, weight_bytes, what_was_quantized
 
 QUANTIZATIONS = ("", "4bit", "8bit")
-_LOAD_ERRORS = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError)
+_SHRINKS = {"fp8": 2.0}
+"""How many times smaller than in 16 bits a checkpoint stays that is quantized by this method; by others at most 4."""
+
+RUN_ERRORS = (RuntimeError, ValueError, TypeError, AttributeError, LookupError, ImportError, OSError)
+"""What loading or running a model raises where its files or this machine do not allow it."""
 
 
 @dataclass(frozen=True)
@@ -65,23 +72,32 @@ def load_model(name: str = "", quantize: str = "") -> LoadedModel:
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # else a line for every product of two matrices
     try:
         config = AutoConfig.from_pretrained(name)
-    except _LOAD_ERRORS as error:
+    except RUN_ERRORS as error:
         raise ModelError(f"No model could be read from {name!r}: {first_line(error)}") from None
+    method = _method(config)
+    if method and quantize:
+        raise ModelError(f"The checkpoint {name!r} is quantized already ({method}); {quantize} is not possible.")
     dtype, placement = _placement(name, config, quantize)
     try:
         tokenizer = AutoTokenizer.from_pretrained(name)
-    except _LOAD_ERRORS as error:
+    except RUN_ERRORS as error:
         raise ModelError(f"The tokenizer of {name!r} cannot be read: {first_line(error)}") from None
     if not set(tokenizer.get_vocab().values()) - set(tokenizer.added_tokens_decoder):
         raise ModelError(f"The tokenizer of {name!r} is missing: nothing but special tokens was found.")
     try:
         auto_class, part = _language_model(config)
         model, info = auto_class.from_pretrained(
-            name, dtype=dtype, output_loading_info=True, **part, **placement, **_quantization(quantize, dtype)
+            name, dtype=dtype, output_loading_info=True, **part, **placement, **_quantization(quantize, method, dtype)
         )
     except Exception as error:  # a damaged file fails in many libraries, each with exceptions of its own
-        raise ModelError(f"The checkpoint {name!r} cannot be loaded: {first_line(error)}") from None
+        reason = first_line(error)
+        if "above report" in reason:  # a table that is not shown
+            reason = "weights are missing, or their shapes do not fit its config."
+        raise ModelError(f"The checkpoint {name!r} cannot be loaded: {reason}") from None
     _refuse_incomplete(name, model, info)
+    bare = unscaled_fp8(Path(name)) if method else []
+    if bare:
+        raise ModelError(f"The checkpoint {name!r} is incomplete: {len(bare)} weights lack scales, as {bare[0]!r}.")
     vocabulary = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > vocabulary:
         raise ModelError(f"The tokenizer of {name!r} has {len(tokenizer)} tokens but its model only {vocabulary}.")
@@ -90,9 +106,15 @@ def load_model(name: str = "", quantize: str = "") -> LoadedModel:
         tokenizer=tokenizer,
         name=name,
         revision=getattr(model.config, "_commit_hash", None),
-        quantization=_what_was_quantized(model, quantize),
+        quantization=_quantization_of(model, quantize, method),
         model_type=config.model_type,
     )
+
+
+def input_device(model: Any) -> torch.device:
+    """Where token ids are to be; the host where the embedding is kept elsewhere until it is needed."""
+    device = model.get_input_embeddings().weight.device
+    return torch.device("cpu") if device.type == "meta" else device
 
 
 class ModelCache:
@@ -163,40 +185,62 @@ def _placement(name: str, config: Any, quantize: str) -> tuple[torch.dtype, dict
     try:
         with torch.device("meta"):
             auto_class, part = _language_model(config)
-            parameters = sum(p.numel() for p in auto_class.from_config(part.get("config", config)).parameters())
-    except _LOAD_ERRORS as error:
+            model = auto_class.from_config(part.get("config", config))
+    except RUN_ERRORS as error:
         raise ModelError(f"{name!r} is not a language model that can be run: {first_line(error)}") from None
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 2**62
-    total = memory + gpu_gib() * 2**30
-    if parameters * (1 if quantize else 2) > total:
+    needed, total = float(weight_bytes(model, quantize)), memory + gpu_gib() * 2**30
+    if quantize and torch.cuda.is_available():  # what bitsandbytes quantizes cannot be offloaded
+        total = gpu_gib() * 2**30 * 0.9
+    method = _method(config)
+    if method and not _dequantized(method):
+        needed = needed / _SHRINKS.get(method, 4.0)
+    if needed > total:
+        parameters = sum(p.numel() for p in model.parameters())
         raise ModelError(
-            f"{name!r} has {parameters / 1e9:.0f} billion parameters, about {parameters * 2 / 2**30:.0f} GiB; "
-            f"this machine has {total / 2**30:.0f} GiB."
+            f"{name!r} has {parameters / 1e9:.0f} billion parameters, about {needed / 2**30:.0f} GiB"
+            f"{f' in {quantize}' if quantize else ''}; this machine has {total / 2**30:.0f} GiB for them."
         )
     if torch.cuda.is_available():
         return (torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16), {"device_map": "auto"}
     if torch.backends.mps.is_available():
         return torch.float16, {"device_map": "mps"}
-    return (torch.float32 if parameters * 4 < memory / 2 else torch.bfloat16), {}
+    roomy = weight_bytes(model, quantize, torch.float32) < memory / 2
+    return (torch.float32 if roomy else torch.bfloat16), {}
 
 
-def _quantization(quantize: str, dtype: torch.dtype) -> dict[str, Any]:
-    if not quantize:
-        return {}
-    if quantize == "8bit":
-        return {"quantization_config": BitsAndBytesConfig(load_in_8bit=True)}
-    config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
-    return {"quantization_config": config}
+def _method(config: Any) -> str:
+    """How the checkpoint itself is quantized, as ``config`` names it; "" if it is not."""
+    found = getattr(config, "quantization_config", None)
+    found = found or getattr(config.get_text_config(), "quantization_config", None)
+    method = found.get("quant_method") if isinstance(found, dict) else getattr(found, "quant_method", None)
+    return str(getattr(method, "value", method)) if method else ""
 
 
-def _what_was_quantized(model: Any, quantize: str) -> str:
-    """bitsandbytes quantizes linear layers only; fused experts keep their dtype, and we say so."""
-    if not quantize:
-        config = getattr(model.config, "quantization_config", None)
-        method = config.get("quant_method") if isinstance(config, dict) else getattr(config, "quant_method", None)
-        return str(getattr(method, "value", method)) if method else "none"
-    fused = any(n.endswith("experts.gate_up_proj") and p.is_floating_point() for n, p in model.named_parameters())
-    return f"{quantize}, linear layers only; experts stay in {_dtype_name(model.dtype)}" if fused else quantize
+def _dequantized(method: str) -> bool:
+    """Is a checkpoint quantized by ``method`` turned back into plain weights while loading? FP8 where its kernels are
+    not; MXFP4 always, because its kernels replace the MoE block together with the router, which could not be seen."""
+    if method == "fp8":
+        native = torch.cuda.is_available() and torch.cuda.get_device_capability() >= (8, 9)
+        return not (native and importlib.util.find_spec("kernels"))
+    return method == "mxfp4"
+
+
+def _quantization(quantize: str, method: str, dtype: torch.dtype) -> dict[str, Any]:
+    if quantize:
+        return {"quantization_config": quantization_config(quantize, dtype)}
+    if _dequantized(method):
+        kind = FineGrainedFP8Config if method == "fp8" else Mxfp4Config
+        return {"quantization_config": kind(dequantize=True)}
+    return {}
+
+
+def _quantization_of(model: Any, quantize: str, method: str) -> str:
+    if quantize:
+        return what_was_quantized(model, quantize)
+    if _dequantized(method):
+        return f"{method} checkpoint, dequantized to {str(model.dtype).removeprefix('torch.')}"
+    return method or "none"
 
 
 def _refuse_incomplete(name: str, model: Any, info: dict[str, Any]) -> None:
@@ -226,10 +270,6 @@ def _stack_of(key: str) -> str:
     """The list of layers that a weight belongs to; "" where there is none."""
     found = re.match(r"(.*?(?:^|\.)(?:layers|h|blocks))\.\d+\.", key)
     return found[1] if found else ""
-
-
-def _dtype_name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
 
 
 def first_line(error: object) -> str:

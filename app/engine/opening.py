@@ -7,13 +7,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from analysis.errors import CaptureError
+import torch
+
+from analysis.errors import BadValue, CaptureError
 from app.engine.local import LocalEngine
 from app.engine.models import LoadedModel, load_model
+from app.engine.noise import NOISE_TEXT, in_dtype, noise_floor
 
 
-def open_engine(model: str = "", quantize: str = "") -> LocalEngine:
-    """Load ``model`` (folder or hub name; "" for the bundled one) and verify its capture.
+def open_engine(model: str = "", quantize: str = "", compiled: bool = False) -> LocalEngine:
+    """Load ``model`` (folder or hub name; "" for the bundled one) and verify its capture; ``compiled`` as in
+    ``LocalEngine``.
 
     Raises:
         ModelError: it cannot be loaded completely, or its routing cannot be captured faithfully.
@@ -25,6 +29,7 @@ def open_engine(model: str = "", quantize: str = "") -> LocalEngine:
         name=loaded.name,
         revision=loaded.revision,
         quantization=loaded.quantization,
+        compiled=compiled,
     )
 
 
@@ -42,18 +47,19 @@ CHECK_KEYS = (
 """What ``python -m app check`` reports besides ``ok`` and ``problems``; null where it could not be found out."""
 
 
-def verify_checkpoint(name: str) -> dict[str, Any]:
+def verify_checkpoint(name: str, quantize: str = "") -> dict[str, Any]:
     """Load ``name`` and check its capture, whatever comes out: the JSON of ``python -m app check``.
 
     Raises:
         ModelError: it cannot be loaded completely.
     """
-    loaded = load_model(name)
+    loaded = load_model(name, quantize)
     config = loaded.model.config
     known = {
         "ok": False,
         **dict.fromkeys(CHECK_KEYS),
         "model_type": loaded.model_type,
+        "quantization": loaded.quantization,
         "num_layers": getattr(getattr(config, "text_config", None) or config, "num_hidden_layers", None),
     }
     try:
@@ -62,3 +68,38 @@ def verify_checkpoint(name: str) -> dict[str, Any]:
         return {**known, "problems": [str(error)]}
     found = {key: engine.spec.shared_value(key) for key in ("num_experts", "top_k", "shared_experts")}
     return {**known, "moe_layers": engine.spec.layer_numbers, **found, **engine.verify().to_json()}
+
+
+def measure_noise(name: str, text: str = "", quantize: str = "", other_dtype: bool = True) -> dict[str, Any]:
+    """Load ``name`` and measure the noise floor of its routing: the JSON of ``python -m app noise``.
+
+    Args:
+        text: what to route; a text of our own where it is "".
+        quantize: also compare with the model quantized so.
+        other_dtype: also compare with a copy in bfloat16 (float32 where the model is in bfloat16 itself).
+
+    Raises:
+        UserError: the model cannot be loaded or captured, or the text is too short or too long for it.
+    """
+    loaded = load_model(name)
+    engine = LocalEngine(loaded.model, loaded.tokenizer, name=loaded.name)
+    tokens = engine.text.encode(text or NOISE_TEXT)
+    if not engine.spec.layers:
+        raise BadValue(f"{loaded.name} is a dense model: it has no routing to compare.")
+    if not 4 <= len(tokens) <= engine.capabilities.context:
+        raise BadValue(f"The text has {len(tokens)} tokens; it needs from 4 to {engine.capabilities.context:,}.")
+    others: dict[str, Any] = {}
+    if other_dtype:
+        dtype = torch.float32 if engine.model.dtype == torch.bfloat16 else torch.bfloat16
+        others[str(dtype).removeprefix("torch.")] = in_dtype(engine.model, dtype)
+    if quantize:
+        others[quantize] = load_model(name, quantize).model
+    found = noise_floor(engine.model, tokens, others)
+    ways = found["ids"].along("way")
+    return {
+        "model": engine.name,
+        "dtype": str(engine.model.dtype).removeprefix("torch."),
+        "tokens": len(tokens),
+        "moe_layers": engine.spec.layer_numbers,
+        "ways": {way: {k: s.values[i].tolist() for k, s in found.items()} for i, way in enumerate(ways)},
+    }

@@ -8,6 +8,7 @@ that those follow from. How they follow is found by ``gating.explain``. What can
 from __future__ import annotations
 
 import re
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,10 +20,9 @@ from torch import nn
 from analysis.errors import CaptureError
 from analysis.trace import LayerSpec, RouterSpec
 from app.engine.gating import Gating, explain
+from app.engine.models import RUN_ERRORS, first_line, input_device
 
 PROBE_TOKENS = 48
-RUN_ERRORS = (RuntimeError, ValueError, TypeError, AttributeError, LookupError, AssertionError)
-"""What a model raises that cannot run a text on this machine or with these sizes."""
 Place = tuple[int, str]
 """Where a value stands in a call: its position, or its name where it is given by name."""
 
@@ -119,8 +119,12 @@ def find_moe_layers(model: nn.Module, token_ids: Sequence[int] = ()) -> list[MoE
     Raises:
         CaptureError: there are experts whose routing is not understood.
     """
+    with _hooks_aside(model):
+        return _find(model, _probe_ids(model, token_ids))
+
+
+def _find(model: nn.Module, ids: torch.Tensor) -> list[MoELayer]:
     names = {module: name for name, module in model.named_modules()}
-    ids = _probe_ids(model, token_ids)
     calls = _experts_called(model, names, ids)
     _refuse_silent_experts(model, names, calls)
     blocks = {experts: _parent(model, names[experts]) for experts in calls}
@@ -131,6 +135,19 @@ def find_moe_layers(model: nn.Module, token_ids: Sequence[int] = ()) -> list[MoE
     if len(set(numbers)) != len(numbers):
         raise CaptureError(f"Several MoE blocks share a layer number ({numbers}), so rows could not be told apart.")
     return sorted(layers, key=lambda layer: layer.spec.layer)
+
+
+@contextmanager
+def _hooks_aside(model: nn.Module) -> Iterator[None]:
+    """Hooks that somebody else has put on the model neither see the short text nor answer for the routers."""
+    kept = [(m, m._forward_hooks, m._forward_pre_hooks) for m in model.modules()]
+    for module, _, _ in kept:
+        module._forward_hooks, module._forward_pre_hooks = OrderedDict(), OrderedDict()
+    try:
+        yield
+    finally:
+        for module, hooks, pre_hooks in kept:
+            module._forward_hooks, module._forward_pre_hooks = hooks, pre_hooks
 
 
 @dataclass
@@ -154,15 +171,14 @@ def _probe_ids(model: nn.Module, token_ids: Sequence[int]) -> torch.Tensor:
     drawn = torch.randint(len(ordinary) if ordinary else 4096, (PROBE_TOKENS,), generator=generator).tolist()
     random = [ordinary[i] if ordinary else i for i in drawn]
     given = [int(t) for t in token_ids if 0 <= t < embedding.shape[0]]
-    return torch.tensor([(given + random)[:PROBE_TOKENS] if len(given) >= 8 else random], device=embedding.device)
+    return torch.tensor([(given + random)[:PROBE_TOKENS] if len(given) >= 8 else random], device=input_device(model))
 
 
 def _run(model: nn.Module, ids: torch.Tensor) -> None:
     try:
         model(input_ids=ids, use_cache=False)
     except RUN_ERRORS as error:
-        line = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
-        raise CaptureError(f"The model cannot be run here: {line}") from None
+        raise CaptureError(f"The model cannot be run here: {first_line(error)}") from None
 
 
 def _experts_called(

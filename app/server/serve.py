@@ -142,5 +142,5 @@ def launch(settings: Settings, open_browser: bool = False) -> None:
     """
     from app.engine.opening import open_engine
 
-    services = make_services(open_engine(settings.model, settings.quantize), settings)
+    services = make_services(open_engine(settings.model, settings.quantize, bool(settings.compile)), settings)
     launch_demo(make_demo(services), services, open_browser=open_browser)

@@ -17,6 +17,8 @@ from analysis import token_metrics as metrics
 from analysis.errors import BadValue
 from analysis.figures import token as figures
 from analysis.figures.style import theme_of
+from analysis.output_metrics import contributions
+from analysis.statistic import Statistic
 from analysis.trace import Origin, Phase, RoutingTrace
 from analysis.words import Words
 from app.ui import tabs_common as common
@@ -151,7 +153,7 @@ def token_view(trace: RoutingTrace, token: int, layer: int, words: Words, theme:
     missing = [
         words(f"tabs.token.{key}") for key, lost in (("no_scores", scores is None), ("no_summaries", not sure)) if lost
     ]
-    header, table = gate_table(gates, words)
+    header, table = gate_table(gates, words, contributions(trace, token))
     return TokenView(
         token,
         text,
@@ -178,8 +180,11 @@ def token_view(trace: RoutingTrace, token: int, layer: int, words: Words, theme:
     )
 
 
-def gate_table(gates: metrics.TokenGates, words: Words) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
-    """Header and lines of the gates as text, a line a layer, the largest weight first."""
+def gate_table(
+    gates: metrics.TokenGates, words: Words, given: Statistic | None = None
+) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+    """Header and lines of the gates as text, a line a layer, the largest weight first; with what each expert added
+    where that was measured."""
     ranks = gates.ids.shape[1]
     header = (words("tabs.layer"), *(words("tabs.token.table_rank", rank=rank + 1) for rank in range(ranks)))
     lines = []
@@ -192,7 +197,11 @@ def gate_table(gates: metrics.TokenGates, words: Words) -> tuple[tuple[str, ...]
                 cells.append(words("tabs.token.table_cell_id", expert=expert))
             else:
                 weight = f"{gates.weights.values[position, rank]:.3f}"
-                cells.append(words("tabs.token.table_cell", expert=expert, weight=weight))
+                cell = words("tabs.token.table_cell", expert=expert, weight=weight)
+                if given is not None:
+                    share = f"{given.values[position, gates.order[position, rank]]:.0%}"
+                    cell += words("tabs.token.table_adds", share=share)
+                cells.append(cell)
         lines.append((str(layer), *cells))
     return header, tuple(lines)
 

@@ -123,3 +123,68 @@ def test_damaged_weights_are_caught():
         model.lm_head.weight[3] = float("nan")
     result = checked(model)
     assert not result.ok and "not finite" in result.problems[0]
+
+
+def edit_after_the_capture(layers):
+    """Hooks of an edit that stand behind those of the capture: what is stored is what was there before the edit."""
+
+    def reroute(module, args):
+        hidden, ids, weights = args
+        return hidden, (ids + 1) % 16, weights
+
+    return [layer.experts.register_forward_pre_hook(reroute) for layer in layers]
+
+
+def test_capture_before_an_edit_instead_of_after_is_caught():
+    model = tiny_moe()
+    capture = RoutingCapture(find_moe_layers(model))
+    original = capture.install
+
+    def install_then_edit():
+        if not capture._handles:
+            original()
+            edit_after_the_capture(capture.layers)
+
+    capture.install = install_then_edit
+    result = checked(model, capture)
+    assert not result.ok and any("cannot be rebuilt" in p for p in result.problems)
+
+
+def test_an_edit_before_the_capture_is_stored_as_executed():
+    model = tiny_moe()
+    layers = find_moe_layers(model)
+    edit_after_the_capture(layers)
+    result = checked(model, RoutingCapture(layers))
+    assert result.output_error < 0.01  # stored and executed agree …
+    assert not result.ok and result.ids_match < 0.9  # … and the check says that the router did not choose this
+
+
+def test_a_softmax_over_probabilities_is_caught():
+    model = tiny_moe()
+    for router in [layer.router for layer in find_moe_layers(model)]:
+        original = router.forward
+        router.forward = lambda hidden, original=original: (torch.softmax((o := original(hidden))[0], -1), *o[1:])
+    layers = find_moe_layers(model)
+    assert checked(model, RoutingCapture(layers)).ok
+    twice = [replace(layer, gating=replace(layer.gating, gives="logits")) for layer in layers]
+    result = checked(model, RoutingCapture(twice))
+    assert not result.ok and "gate weights differ" in result.problems[0]
+
+
+def test_ids_recomputed_where_a_tie_was_broken_the_other_way_are_caught():
+    """Twin experts tie wherever they are chosen last. An instrument that chooses anew may take the other twin: its row
+    is as good by the scores, but it is not what ran."""
+    model = tiny_moe(num_experts_per_tok=1)
+    layers = find_moe_layers(model)
+    with torch.no_grad():
+        for layer in layers:
+            layer.router.weight[1::2] = layer.router.weight[::2]
+    assert checked(model, RoutingCapture(layers)).ok
+
+    class ChoosesAnew(RoutingCapture):
+        def drain(self, *args, **options):
+            rows, tail = super().drain(*args, **options)
+            return replace(rows, expert_ids=rows.expert_ids ^ 1), tail
+
+    result = checked(model, ChoosesAnew(layers))
+    assert result.ties and not result.ok and any("cannot be rebuilt" in p for p in result.problems)

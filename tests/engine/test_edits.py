@@ -169,8 +169,8 @@ def test_a_request_that_is_closed_or_fails_takes_its_edits_with_it(engine):
     stream.close()
     with pytest.raises(BadValue):
         engine.run(asked(RouterEdit("mask", (99,))))
-    assert all(not taken for taken in engine._edits._slots)
-    assert engine._streams == 0
+    assert all(not taken for taken in engine._instruments._edits._slots)
+    assert engine._instruments._streams == 0
 
 
 @pytest.mark.parametrize(

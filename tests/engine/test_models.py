@@ -160,7 +160,7 @@ def test_quantize_must_be_known(whole):
 @pytest.mark.parametrize("quantize", ["4bit", "8bit"])
 def test_a_quantized_model_answers_and_says_what_was_quantized(quantize):
     engine = open_engine("", quantize)
-    assert engine.provenance()["quantization"] == f"{quantize}, linear layers only; experts stay in float32"
+    assert engine.provenance()["quantization"] == quantize
     assert any("bit" in type(m).__name__ for m in engine.model.modules())
     assert engine.run("What is 12 + 30?", sampling=SamplingParams(max_tokens=8)).num_rows > 8
 

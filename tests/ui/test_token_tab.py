@@ -134,3 +134,12 @@ def test_the_tab_follows_token_and_layer_only_while_it_is_open():
     assert last[page.tab.body] == gr.update(visible=False) and last[page.tab.next] == gr.update(interactive=False)
     closed = page.call(page.shared.token, "change", trace_id=trace_id, token=20, open_tab="load")
     assert all(map(is_skipped, closed.values()))
+
+
+def test_the_table_says_what_each_expert_added_where_it_was_measured():
+    plain = token_tab.token_view(TRACE, 20, 2, WORDS, "light").table[0]
+    assert not any("adds" in cell for cell in plain)
+    measured = replace(TRACE, contribution=np.arange(1, 5, dtype=np.float32) * np.ones(TRACE.expert_ids.shape, "f4"))
+    line = token_tab.token_view(measured, 20, 2, WORDS, "light").table[0]
+    first = int(np.argmax(TRACE.expert_weights[20, 0]))
+    assert line[1] == plain[1] + f" (adds {(first + 1) / 10:.0%})"
