@@ -230,6 +230,16 @@ def _refuse_silent_experts(model: nn.Module, names: Mapping[nn.Module, str], cal
     for module, name in names.items():
         if name.rsplit(".", 1)[-1] == "experts" and module not in calls and _stack(name)[0] in stacks:
             raise CaptureError(f"The experts at {name} were not called by a text, so their routing cannot be captured.")
+    seen = {parameter for experts in calls for parameter in experts.parameters()}
+    counts = {count for experts in calls for count in _expert_counts(experts)}
+    for name, parameter in model.named_parameters():
+        if parameter.dim() != 3 or min(parameter.shape) == 1 or parameter in seen or _stack(name)[0] not in stacks:
+            continue
+        if parameter.shape[0] in counts:
+            raise CaptureError(
+                f"{name} holds a matrix for each of {parameter.shape[0]} experts, but is no part of a MoE layer that was "
+                "found, so routing would be missing."
+            )
     expected = _experts_by_config(model)
     if expected and not calls:
         raise CaptureError(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import json
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from analysis.errors import CaptureError, ModelError
 from analysis.trace import Step
@@ -192,21 +194,13 @@ def test_a_checkpoint_is_loaded_checked_and_run(name: str, tmp_path: Any) -> Non
     assert np.array_equal(*(np.sort(ids, -1) for ids in both))
 
 
-def test_a_checkpoint_without_its_routers_is_refused(tmp_path: Any) -> None:
-    model = tiny_family("deepseek_v3", vocab_size=len(tokenizer()))
-    state = {n: t for n, t in model.state_dict().items() if not n.endswith("mlp.gate.weight")}
-    model.save_pretrained(tmp_path, state_dict=state)
-    tokenizer().save_pretrained(tmp_path)
-    with pytest.raises(ModelError, match="gate"):
-        verify_checkpoint(str(tmp_path))
-
-
-@pytest.mark.parametrize(("name", "flag"), [("qwen2_moe", True), ("qwen3_moe", True), ("olmoe", True)])
-@pytest.mark.parametrize("said", ["norm_topk_prob"])
-def test_a_switch_in_the_config_is_found(name: str, flag: bool, said: str) -> None:
-    model = tiny_family(name, **{said: flag})
-    assert {layer.spec.renormalised for layer in find_moe_layers(model)} == {flag}
-    assert checked(model).ok
+@pytest.mark.parametrize("name", known(["qwen2_moe", "qwen3_moe", "olmoe", "deepseek_v3", "glm4_moe", "lfm2_moe"]))
+def test_weights_that_are_renormalised_or_not_are_told_apart(name: str) -> None:
+    for flag in (False, True):
+        model = tiny_family(name, norm_topk_prob=flag)
+        layers = find_moe_layers(model)
+        assert {layer.spec.renormalised for layer in layers} == {flag}
+        assert checked(model, layers).ok
 
 
 @pytest.mark.parametrize("name", known(["qwen3_moe", "deepseek_v3", "gpt_oss", "minimax_m2", "gemma4_text"]))
@@ -258,3 +252,33 @@ def test_hooks_of_others_stay_and_are_seen() -> None:
     assert checked(model, layers).ok and seen
     compare_with_witness(model, layers)
     assert all(len(layer.router._forward_hooks) == 1 for layer in layers)
+
+
+def damaged(path: Any, name: str, change: Any, **config: Any) -> str:
+    """A checkpoint of ``name`` whose weights went through ``change`` and whose config was edited."""
+    tiny_family(name, vocab_size=len(tokenizer())).save_pretrained(path)
+    tokenizer().save_pretrained(path)
+    file = path / "model.safetensors"
+    weights = {n: t for n, t in load_file(file).items() if change(n)}
+    save_file(weights, file, {"format": "pt"})
+    told = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps({**told, **config}))
+    return str(path)
+
+
+def is_last_expert(name: str) -> bool:
+    return ".experts.7." in name or name.endswith(("experts.gate_up_proj", "experts.down_proj"))
+
+
+@pytest.mark.parametrize("name", known(["deepseek_v3", "gpt_oss", "mixtral", "ernie4_5_moe", "qwen3_next"]))
+@pytest.mark.parametrize("missing", ["routers", "an expert", "a count"])
+def test_a_damaged_checkpoint_is_refused(name: str, missing: str, tmp_path: Any) -> None:
+    count = next(n for n in ("n_routed_experts", "num_local_experts", "moe_num_experts", "num_experts") if has(name, n))
+    keep = {
+        "routers": lambda n: not n.endswith(("gate.weight", "router.weight")),
+        "an expert": lambda n: not is_last_expert(n),
+        "a count": lambda n: True,
+    }[missing]
+    path = damaged(tmp_path, name, keep, **({count: 12} if missing == "a count" else {}))
+    with pytest.raises(ModelError):
+        verify_checkpoint(path)
