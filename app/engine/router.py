@@ -237,8 +237,8 @@ def _refuse_silent_experts(model: nn.Module, names: Mapping[nn.Module, str], cal
             continue
         if parameter.shape[0] in counts:
             raise CaptureError(
-                f"{name} holds a matrix for each of {parameter.shape[0]} experts, but is no part of a MoE layer that was "
-                "found, so routing would be missing."
+                f"{name} holds a matrix for each of {parameter.shape[0]} experts, but is no part of a MoE layer that "
+                "was found, so routing would be missing."
             )
     expected = _experts_by_config(model)
     if expected and not calls:
