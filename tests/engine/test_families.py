@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 
 from analysis.errors import CaptureError, ModelError
@@ -170,10 +172,11 @@ def test_any_other_family_is_captured_or_refused(name: str) -> None:
 
 
 def test_the_page_of_families_is_true() -> None:
-    """Its rows are those of the installed Transformers, whatever version it was written with."""
-    rows = FILE.read_text(encoding="utf-8").splitlines()
-    assert [name for name in known(LISTED) if line(name) not in rows] == []
-    assert all(line(name).endswith("| ok | ok |") for name in known(LISTED))
+    """Every listed family is in it and ok; its rows are those of the Transformers that it names."""
+    text = FILE.read_text(encoding="utf-8")
+    assert [name for name in LISTED if not re.search(rf"^\| {name} \|.*\| ok \| ok \|$", text, re.M)] == []
+    if f"Transformers {transformers.__version__}," in text:
+        assert [name for name in known(LISTED) if line(name) not in text.splitlines()] == []
 
 
 @pytest.mark.parametrize("name", [*known(LISTED), *known(["qwen3_omni_moe"])])
@@ -230,9 +233,11 @@ def test_flat_and_steep_routers_are_captured_as_they_are_or_refused(name: str, f
         weight.data.mul_(factor)
     try:
         layers = find_moe_layers(model)
-        result = checked(model, layers)
     except CaptureError:
+        assert factor > 1
         return
+    result = checked(model, layers)
+    assert result.ok or factor > 1
     if result.ok:
         compare_with_witness(model, layers)
 
