@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
-import os
-import platform
 import statistics
 from contextlib import redirect_stdout
 from typing import Any
@@ -22,6 +19,7 @@ from app.engine.catalogue import SUGGESTIONS
 from app.engine.opening import open_engine
 from app.server.serve import launch_demo, make_demo, make_services
 from app.settings import Settings
+from benchmarks.common import machine, report
 from tests.browser import LAUNCH_ARGS, find_chromium
 
 WATCH = """() => {
@@ -93,14 +91,8 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     if given.turns < 1:
         parser.error(f"--turns must be at least 1, not {given.turns}")
-    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
-    result = {"benchmark": "page", "machine": machine, "rows": measure(given.turns)}
-    if given.json:
-        print(json.dumps(result))
-        return
-    print(machine)
-    for row in result["rows"]:
-        print(f"{row['name']:24s} {row['value']:9.3f} {row['unit']}")
+    result = {"benchmark": "page", "machine": machine(), "rows": measure(given.turns)}
+    report(result, as_json=given.json)
 
 
 if __name__ == "__main__":
