@@ -80,7 +80,7 @@ def token_scores(trace: RoutingTrace, token: int, layer: int) -> Statistic | Non
     if row is None or trace.router_scores is None:
         return None
     router = trace.spec.layers[position]
-    softmax = router.scoring != "sigmoid"
+    softmax = router.scoring not in ("sigmoid", "sqrtsoftplus")
     return Statistic(
         "router probability" if softmax else "router score",
         trace.router_scores[row, position, : router.num_experts].astype(np.float64),

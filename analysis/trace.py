@@ -72,7 +72,8 @@ class LayerSpec:
         layer: the model's own layer number (dense layers are counted by the model but have no router).
         num_experts: routed experts E of this layer.
         top_k: experts used per token.
-        scoring: "softmax" over all experts before the top-k, "sigmoid", or "topk_softmax" (softmax over the k).
+        scoring: "softmax" over all experts before the top-k, "topk_softmax" (over the k), "sigmoid", "sqrtsoftplus" or
+            "sparsemixer" (see ``app.engine.gating``).
         renormalised: the k gate weights are divided by their sum.
         scale: factor on the gate weights after that.
         shared_experts: experts that every token uses besides the routed ones.

@@ -6,14 +6,24 @@ tries every formula of the field on observed rows and keeps the one that reprodu
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
 import torch
+from torch import nn
 
-TIE = 1e-6
-"""Scores closer than this (relative to the larger) are a tie: either expert may have been chosen."""
+TIE, COARSE_TIE = 1e-6, 2.0**-7
+"""Scores closer than this (relative to the larger) are a tie: either expert may have been chosen. The coarse one is for
+routers that rank scores of 16 bits."""
+
+SCORES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "softmax": lambda logits: torch.softmax(logits, -1),
+    "sigmoid": torch.sigmoid,
+    "sqrtsoftplus": lambda logits: nn.functional.softplus(logits).sqrt(),
+    "sparsemixer": lambda logits: torch.softmax(logits, -1),
+}
+"""What an expert's score is, by the name of the scoring."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,16 +32,19 @@ class Gating:
 
     Attributes:
         scoring: "softmax" (Shazeer et al., arXiv 1701.06538; a softmax over the k chosen alone, as in gpt-oss and
-            Granite, is the same as ``softmax`` renormalised), "sigmoid" (DeepSeek-V3, arXiv 2412.19437) or
-            "sparsemixer" (PhiMoE, arXiv 2409.12136: two softmaxes, each over the experts close to the best one left).
+            Granite, is the same as ``softmax`` renormalised), "sigmoid" (DeepSeek-V3, arXiv 2412.19437),
+            "sqrtsoftplus" (DeepSeek-V4) or "sparsemixer" (PhiMoE, arXiv 2409.12136: two softmaxes, each over the
+            experts close to the best one left).
         gives: whether the router hands out "logits", or already "probabilities" of the softmax.
         renormalised: the k weights are divided by their sum.
         scale: factor on the weights after that.
-        bias: (E,) added to the scores for the choice alone, or None.
+        bias: (E,) added for the choice alone, or None.
+        bias_on: what it is added to: "scores", or "logits".
         expert_scale: (E,) factor on each expert's own weight, or None.
         groups, groups_used, group_score: only experts of the best ``groups_used`` of ``groups`` equal groups may be
             chosen, a group standing for its best expert ("max") or its best two ("top2").
         jitter: width of "close to the best" in sparsemixer.
+        tie: scores closer than this, relative to the larger, count as equal.
     """
 
     scoring: str = "softmax"
@@ -39,11 +52,13 @@ class Gating:
     renormalised: bool = True
     scale: float = 1.0
     bias: torch.Tensor | None = None
+    bias_on: str = "scores"
     expert_scale: torch.Tensor | None = None
     groups: int = 1
     groups_used: int = 1
     group_score: str = "top2"
     jitter: float = 0.01
+    tie: float = TIE
 
     @property
     def ranks_otherwise(self) -> bool:
@@ -52,7 +67,7 @@ class Gating:
 
     def key(self) -> tuple[object, ...]:
         """Equal for gatings whose scores and choice differ in nothing but the values of the bias."""
-        names = ("scoring", "gives", "groups", "groups_used", "group_score")
+        names = ("scoring", "gives", "bias_on", "groups", "groups_used", "group_score")
         return (self.bias is None, *(getattr(self, name) for name in names))
 
     @staticmethod
@@ -66,32 +81,54 @@ class Gating:
         return given.float().clamp_min(1e-38).log() if self.gives == "probabilities" else given.float()
 
     def scores(self, logits: torch.Tensor) -> torch.Tensor:
-        """(N, E) in [0, 1]: each expert's softmax probability, or its sigmoid."""
-        return torch.sigmoid(logits) if self.scoring == "sigmoid" else torch.softmax(logits, -1)
+        """(N, E), not negative: each expert's softmax probability, its sigmoid, …"""
+        return SCORES[self.scoring](logits)
 
     def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
-        """(N, E), rows summing to 1: softmax, or each sigmoid's share of the row (as in DeepSeek-V3's balance loss)."""
+        """(N, E), rows summing to 1: softmax, or each score's share of the row (as in DeepSeek-V3's balance loss)."""
         scores = self.scores(logits)
-        return scores / scores.sum(-1, keepdim=True) if self.scoring == "sigmoid" else scores
+        return scores / scores.sum(-1, keepdim=True) if self.scoring in ("sigmoid", "sqrtsoftplus") else scores
 
     def choice_scores(self, logits: torch.Tensor, barred: torch.Tensor | None = None) -> torch.Tensor:
         """(N, E), what the choice ranks by: scores and bias; -inf for experts outside the groups used, and for those
         that are ``barred`` (N, E)."""
-        ranked = self.scores(logits)
-        if self.bias is not None:
-            ranked = ranked + self.bias.to(ranked.device)
+        bias = 0.0 if self.bias is None else self.bias.to(logits.device)
+        ranked = self.scores(logits + bias) if self.bias_on == "logits" else self.scores(logits) + bias
         if barred is not None:
             ranked = ranked.masked_fill(barred, -torch.inf)
         if self.groups <= 1:
             return ranked
-        grouped = ranked.unflatten(-1, (self.groups, -1))
-        best = grouped.amax(-1) if self.group_score == "max" else grouped.topk(min(2, grouped.shape[-1]), -1)[0].sum(-1)
+        best = self._group_scores(ranked)
         used = torch.zeros_like(best, dtype=torch.bool).scatter_(-1, best.topk(self.groups_used, -1).indices, True)
-        return grouped.masked_fill(~used.unsqueeze(-1), -torch.inf).flatten(-2)
+        return ranked.unflatten(-1, (self.groups, -1)).masked_fill(~used.unsqueeze(-1), -torch.inf).flatten(-2)
+
+    def _group_scores(self, ranked: torch.Tensor) -> torch.Tensor:
+        """(N, groups), what the choice of groups ranks by."""
+        grouped = ranked.unflatten(-1, (self.groups, -1))
+        best = 1 if self.group_score == "max" else min(2, grouped.shape[-1])
+        return grouped.topk(best, -1).values.sum(-1)
 
     def choose(self, logits: torch.Tensor, k: int) -> torch.Tensor:
         """(N, k) int64 expert ids, best first."""
         return self.choice_scores(logits).topk(k, -1).indices
+
+    def ties(self, logits: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """(N,) bool twice: the k-th expert and the next one have the same score; the last group used and the next."""
+        groups = torch.zeros(logits.shape[:-1], dtype=torch.bool, device=logits.device)
+        if self.groups > 1:
+            ungrouped = replace(self, groups=1).choice_scores(logits)
+            groups = _tied(self._group_scores(ungrouped), self.groups_used, self.tie)
+        return _tied(self.choice_scores(logits), k, self.tie), groups
+
+    def follows(self, logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+        """(N, K) bool: the expert is one of the K best of its row, or ties with the last of them; a row that names an
+        expert twice has none. Where groups tie, any row will do."""
+        ids = ids.long()
+        ranked = self.choice_scores(logits)
+        last = ranked.topk(ids.shape[-1], -1).values[..., -1:]
+        good = ranked.gather(-1, ids) >= last - self.tie * last.abs().clamp_min(1e-30)
+        distinct = ids.sort(-1).values.diff(dim=-1).ne(0).all(-1, keepdim=True)
+        return (good | self.ties(logits, ids.shape[-1])[1].unsqueeze(-1)) & distinct
 
     def weights(self, logits: torch.Tensor, ids: torch.Tensor, used: torch.Tensor | None = None) -> torch.Tensor:
         """(N, K) float32 gate weights of ``ids`` (N, K); zero where ``used`` (N, K) is false."""
@@ -121,22 +158,12 @@ class Gating:
         return torch.cat(found, -1)
 
 
-def ties(choice_scores: torch.Tensor, k: int) -> torch.Tensor:
+def _tied(scores: torch.Tensor, k: int, tie: float) -> torch.Tensor:
     """(N,) bool: the k-th and the next score are equal up to rounding, so that either may have been chosen."""
-    if choice_scores.shape[-1] <= k:
-        return torch.zeros(choice_scores.shape[:-1], dtype=torch.bool, device=choice_scores.device)
-    top = choice_scores.topk(k + 1, -1).values
-    return (top[..., k - 1] - top[..., k]).abs() <= TIE * top[..., k - 1].abs().clamp_min(1e-30)
-
-
-def follows(choice_scores: torch.Tensor, executed: torch.Tensor) -> torch.Tensor:
-    """(N, K) bool: which executed ids are among the K best scores, either of two that tie for the last place counting;
-    a row that names an expert twice has none."""
-    k = executed.shape[-1]
-    last = choice_scores.topk(k, -1).values[..., -1:]
-    enough = choice_scores.gather(-1, executed.long()) >= last - TIE * last.abs()
-    distinct = executed.sort(-1).values.diff(dim=-1).ne(0).all(-1, keepdim=True)
-    return enough & distinct
+    if scores.shape[-1] <= k:
+        return torch.zeros(scores.shape[:-1], dtype=torch.bool, device=scores.device)
+    top = scores.topk(k + 1, -1).values
+    return (top[..., k - 1] - top[..., k]).abs() <= tie * top[..., k - 1].abs().clamp_min(1e-30)
 
 
 def explain(
@@ -148,6 +175,7 @@ def explain(
     groups: tuple[int, int] = (1, 1),
     scales: tuple[float, ...] = (),
     jitter: float = 0.01,
+    any_choice: bool = False,
 ) -> Gating | None:
     """The formula that reproduces what a router was seen to do, or None.
 
@@ -158,20 +186,29 @@ def explain(
         groups: (groups, groups used), where the module speaks of them.
         scales: factors that the module or its config names; a measured factor within 2% of one is taken to be it.
         jitter: sparsemixer's, where the module names one.
+        any_choice: only the weights need to follow, however the ids came about.
     """
-    coarse = torch.bfloat16 in (given.dtype, weights.dtype) or torch.float16 in (given.dtype, weights.dtype)
-    tolerance = 2e-2 if coarse else 1e-3
-    best: tuple[float, Gating] | None = None
-    for gating in _hypotheses(given, vectors or {}, groups, jitter, ids.shape[-1]):
-        logits = gating.logits(given)
-        if follows(gating.choice_scores(logits), ids).float().mean() < 0.999:
-            continue
-        expected, seen = gating.weights(logits, ids), weights.float()
-        scale = _scale(expected, seen, scales, tolerance)
-        error = float(((expected * scale - seen).abs() / seen.abs().clamp_min(1e-2 * scale)).max())
-        if error <= tolerance and (best is None or error < best[0] * 0.9 - 1e-7):
-            best = error, replace(gating, scale=scale)
-    return best[1] if best else None
+    tolerance = 2e-2 if _is_coarse(given) or _is_coarse(weights) else 1e-3
+    coarsest = COARSE_TIE if _is_coarse(given) else TIE
+    for tie in sorted({TIE, coarsest}):
+        best: tuple[float, Gating] | None = None
+        for gating in _hypotheses(given, vectors or {}, groups, jitter, ids.shape[-1]):
+            gating = replace(gating, tie=tie)
+            logits = gating.logits(given)
+            if not any_choice and gating.follows(logits, ids).float().mean() < 0.999:
+                continue
+            expected, seen = gating.weights(logits, ids), weights.float()
+            scale = _scale(expected, seen, scales, tolerance)
+            error = float(((expected * scale - seen).abs() / seen.abs().clamp_min(1e-2 * scale)).max())
+            if error <= tolerance and (best is None or error < best[0] * 0.9 - 1e-7):
+                best = error, replace(gating, scale=scale)
+        if best:
+            return replace(best[1], tie=coarsest)
+    return None
+
+
+def _is_coarse(values: torch.Tensor) -> bool:
+    return values.dtype in (torch.bfloat16, torch.float16)
 
 
 def _hypotheses(
@@ -184,8 +221,9 @@ def _hypotheses(
     grouped = [(1, 1, "top2")]
     if groups[0] > 1 and given.shape[-1] % groups[0] == 0 and groups[1] * (given.shape[-1] // groups[0]) >= k:
         grouped = [(*groups, "top2"), (*groups, "max"), *grouped]
-    for bias, scale, renormalised, scoring, (count, used, score) in product(
-        [*biases, None], [*scales, None], (True, False), ("softmax", "sigmoid", "sparsemixer"), grouped
+    biased = [(b, on) for on in ("scores", "logits") for b in biases]
+    for (bias, bias_on), scale, renormalised, scoring, (count, used, score) in product(
+        [*biased, (None, "scores")], [*scales, None], (True, False), SCORES, grouped
     ):
         if scoring != "softmax" and sums_to_one or scoring == "sparsemixer" and renormalised:
             continue
@@ -194,6 +232,7 @@ def _hypotheses(
             gives="probabilities" if sums_to_one else "logits",
             renormalised=renormalised,
             bias=bias,
+            bias_on=bias_on,
             expert_scale=scale,
             groups=count,
             groups_used=used,

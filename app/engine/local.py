@@ -334,9 +334,10 @@ class LocalEngine:
             raise BadValue(f"The text has {length:,} characters; this model reads at most about {most:,}.")
 
     def _check_tokens(self) -> list[int]:
+        """A text in the model's own words; of a tokenizer that knows few of them, some tokens in a row."""
         ids = self.text.encode(CHECK_TEXT)[:PREFILL_ROWS]
         size = self.model.get_input_embeddings().weight.shape[0]
-        return ids if len(ids) >= 4 and max(ids) < size else list(range(min(16, size)))
+        return ids if len(set(ids)) >= 8 and max(ids) < size else list(range(min(16, size)))
 
     def _find_stop_ids(self) -> frozenset[int]:
         generation = getattr(self.model, "generation_config", None)

@@ -15,7 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, FineGrainedFP8Config, Mxfp4Config
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoTokenizer,
+    FineGrainedFP8Config,
+    Mxfp4Config,
+)
 from transformers.utils import logging as transformers_logging
 
 from analysis.errors import ModelError
@@ -39,6 +46,7 @@ class LoadedModel:
         name: as asked for; the bundled model's folder for "".
         revision: the hub commit, or None for a folder.
         quantization: "none", or what was quantized.
+        model_type: the checkpoint's, which may hold more than the language model that was loaded.
     """
 
     model: Any
@@ -46,6 +54,7 @@ class LoadedModel:
     name: str
     revision: str | None
     quantization: str
+    model_type: str
 
 
 def load_model(name: str = "", quantize: str = "") -> LoadedModel:
@@ -76,15 +85,16 @@ def load_model(name: str = "", quantize: str = "") -> LoadedModel:
     if not set(tokenizer.get_vocab().values()) - set(tokenizer.added_tokens_decoder):
         raise ModelError(f"The tokenizer of {name!r} is missing: nothing but special tokens was found.")
     try:
-        model, info = AutoModelForCausalLM.from_pretrained(
-            name, dtype=dtype, output_loading_info=True, **placement, **_quantization(quantize, method, dtype)
+        auto_class, part = _language_model(config)
+        model, info = auto_class.from_pretrained(
+            name, dtype=dtype, output_loading_info=True, **part, **placement, **_quantization(quantize, method, dtype)
         )
     except Exception as error:  # a damaged file fails in many libraries, each with exceptions of its own
         reason = first_line(error)
         if "above report" in reason:  # a table that is not shown
             reason = "weights are missing, or their shapes do not fit its config."
         raise ModelError(f"The checkpoint {name!r} cannot be loaded: {reason}") from None
-    _refuse_incomplete(name, info)
+    _refuse_incomplete(name, model, info)
     bare = unscaled_fp8(Path(name)) if method else []
     if bare:
         raise ModelError(f"The checkpoint {name!r} is incomplete: {len(bare)} weights lack scales, as {bare[0]!r}.")
@@ -97,6 +107,7 @@ def load_model(name: str = "", quantize: str = "") -> LoadedModel:
         name=name,
         revision=getattr(model.config, "_commit_hash", None),
         quantization=_quantization_of(model, quantize, method),
+        model_type=config.model_type,
     )
 
 
@@ -157,11 +168,24 @@ def _check_folder(name: str) -> None:
         raise ModelError(f"The folder {name!r} is not a model: it has no config.json.")
 
 
+def _language_model(config: Any) -> tuple[Any, dict[str, Any]]:
+    """The class that loads what answers text with text, and what it needs to be told: the language model alone where
+    Transformers has it, else with its eyes; of a model that also speaks, the part that thinks."""
+    thinker = getattr(config, "thinker_config", None)
+    if thinker is not None:
+        return AutoModelForImageTextToText, {"config": thinker}
+    for auto_class in (AutoModelForCausalLM, AutoModelForImageTextToText):
+        if type(config) in auto_class._model_mapping:
+            return auto_class, {}
+    return AutoModelForCausalLM, {}
+
+
 def _placement(name: str, config: Any, quantize: str) -> tuple[torch.dtype, dict[str, Any]]:
     """dtype and device by the machine; refuses what cannot fit."""
     try:
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config)
+            auto_class, part = _language_model(config)
+            model = auto_class.from_config(part.get("config", config))
     except RUN_ERRORS as error:
         raise ModelError(f"{name!r} is not a language model that can be run: {first_line(error)}") from None
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 2**62
@@ -219,8 +243,9 @@ def _quantization_of(model: Any, quantize: str, method: str) -> str:
     return method or "none"
 
 
-def _refuse_incomplete(name: str, info: dict[str, Any]) -> None:
-    """Any weight that was not in the checkpoint would be random; any layer left over means the config is another's."""
+def _refuse_incomplete(name: str, model: Any, info: dict[str, Any]) -> None:
+    """Any weight that was not in the checkpoint would be random; any layer left over means the config is another's.
+    Layers of a part that was not asked for, like a vision tower, may be left over."""
     missing = sorted(info.get("missing_keys") or [])
     if missing:
         raise ModelError(
@@ -229,7 +254,8 @@ def _refuse_incomplete(name: str, info: dict[str, Any]) -> None:
     mismatched = sorted(str(key[0] if isinstance(key, tuple) else key) for key in info.get("mismatched_keys") or [])
     if mismatched:
         raise ModelError(f"The checkpoint {name!r} does not fit its config: {mismatched[0]!r} has another shape.")
-    left_over = sorted(k for k in info.get("unexpected_keys") or [] if re.search(r"(^|\.)layers\.\d+\.", k))
+    stacks = {_stack_of(key) for key in model.state_dict()}
+    left_over = sorted(k for k in info.get("unexpected_keys") or [] if _stack_of(k) in stacks - {""})
     if left_over:
         raise ModelError(
             f"The checkpoint {name!r} does not fit its config: it holds {len(left_over)} weights that the config does "
@@ -238,6 +264,12 @@ def _refuse_incomplete(name: str, info: dict[str, Any]) -> None:
     errors = info.get("error_msgs") or info.get("conversion_errors")
     if errors:
         raise ModelError(f"The checkpoint {name!r} cannot be loaded: {first_line(errors)}")
+
+
+def _stack_of(key: str) -> str:
+    """The list of layers that a weight belongs to; "" where there is none."""
+    found = re.match(r"(.*?(?:^|\.)(?:layers|h|blocks))\.\d+\.", key)
+    return found[1] if found else ""
 
 
 def first_line(error: object) -> str:

@@ -58,7 +58,7 @@ def verify_checkpoint(name: str, quantize: str = "") -> dict[str, Any]:
     known = {
         "ok": False,
         **dict.fromkeys(CHECK_KEYS),
-        "model_type": config.model_type,
+        "model_type": loaded.model_type,
         "quantization": loaded.quantization,
         "num_layers": getattr(getattr(config, "text_config", None) or config, "num_hidden_layers", None),
     }

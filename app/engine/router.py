@@ -210,13 +210,13 @@ def _experts_called(
 def _experts_call(args: Sequence[Any], kwargs: Mapping[str, Any], count: int) -> ExpertsCall | None:
     values: list[tuple[Place, Any]] = [((i, ""), v) for i, v in enumerate(args)]
     values += [((-1, name), v) for name, v in kwargs.items()]
-    matrices = [(p, v) for p, v in values if isinstance(v, torch.Tensor) and v.dim() == 2 and v.shape[0] == count]
-    whole = [(p, v) for p, v in matrices if not v.is_floating_point() and v.dtype != torch.bool]
-    real = [(p, v) for p, v in matrices if v.is_floating_point()]
+    tables = [(p, v) for p, v in values if _is_table(v, count)]
+    whole = [(p, v) for p, v in tables if not v.is_floating_point() and v.dtype != torch.bool]
+    real = [(p, v) for p, v in tables if v.is_floating_point()]
     for ids_at, ids in whole:
         for weights_at, weights in real:
-            hidden_at = next((p for p, v in real if p != weights_at), None)
-            if hidden_at and ids.shape == weights.shape:
+            hidden_at = next((p for p, _ in real if p != weights_at), None)
+            if hidden_at and ids.dim() == 2 and ids.shape == weights.shape:
                 return ExpertsCall(hidden_at, ids_at, weights_at)
     return None
 
@@ -231,6 +231,16 @@ def _refuse_silent_experts(model: nn.Module, names: Mapping[nn.Module, str], cal
     for module, name in names.items():
         if name.rsplit(".", 1)[-1] == "experts" and module not in calls and _stack(name)[0] in stacks:
             raise CaptureError(f"The experts at {name} were not called by a text, so their routing cannot be captured.")
+    seen = {parameter for experts in calls for parameter in experts.parameters()}
+    counts = {count for experts in calls for count in _expert_counts(experts)}
+    for name, parameter in model.named_parameters():
+        if parameter.dim() != 3 or min(parameter.shape) == 1 or parameter in seen or _stack(name)[0] not in stacks:
+            continue
+        if parameter.shape[0] in counts:
+            raise CaptureError(
+                f"{name} holds a matrix for each of {parameter.shape[0]} experts, but is no part of a MoE layer that "
+                "was found, so routing would be missing."
+            )
     expected = _experts_by_config(model)
     if expected and not calls:
         raise CaptureError(
@@ -302,7 +312,9 @@ def _explain_layer(
     for module, (args, kwargs, output) in _nearest_first(heard.outputs, names):
         outputs = output if isinstance(output, tuple | list) else (output,)
         for at, given in enumerate(outputs):
-            if not _is_score_table(given, count) or (counts and given.shape[-1] not in counts):
+            if not _is_table(given, count) or not given.is_floating_point() or given.shape[-1] < 2:
+                continue
+            if counts and given.shape[-1] not in counts:
                 continue
             given = given.reshape(count, -1)
             gates_at = None if call else _dense_gates(outputs, given, at)
@@ -318,14 +330,19 @@ def _explain_layer(
             vectors = {n: v for n, v in heard.vectors[module].items() if v.numel() == given.shape[-1]}
             rows = (given, *executed)
             louder = _louder(module, args, kwargs, at, rows, outputs, gates_at)
-            gating = explain(
-                *louder,
-                vectors=vectors,
-                groups=_groups(module, block, model),
-                scales=_scales(module, block, model),
-                jitter=float(getattr(module, "router_jitter_noise", 0.01)),
-            )
+            known: dict[str, Any] = {
+                "vectors": vectors,
+                "groups": _groups(module, block, model),
+                "scales": _scales(module, block, model),
+                "jitter": float(getattr(module, "router_jitter_noise", 0.01)),
+            }
+            gating = explain(*louder, **known)
             if gating is None:
+                if explain(*louder, **known, any_choice=True):
+                    refused = CaptureError(
+                        f"The experts at {name} ({type(experts).__name__}) are weighted by their router's scores but "
+                        "chosen by something else, so this model's routing cannot be captured."
+                    )
                 continue
             spec = LayerSpec(
                 layer=number,
@@ -334,7 +351,7 @@ def _explain_layer(
                 scoring=gating.scoring,
                 renormalised=gating.renormalised,
                 scale=gating.scale,
-                **_shared(block, model),
+                **_shared(model, name),
             )
             linear = _linear(module, args, given) if gating.gives == "logits" else ""
             return MoELayer(spec, gating, block, module, at, linear, experts, call, gates_at)
@@ -348,10 +365,9 @@ def _nearest_first(
     return sorted(outputs.items(), key=lambda item: names[item[0]].count("."))  # type: ignore[arg-type,return-value]
 
 
-def _is_score_table(value: Any, count: int) -> bool:
-    if not isinstance(value, torch.Tensor) or not value.is_floating_point() or value.dim() < 2:
-        return False
-    return value.shape[-1] > 1 and value.numel() == count * value.shape[-1]
+def _is_table(value: Any, count: int) -> bool:
+    """One row a token, whatever the batch looks like."""
+    return isinstance(value, torch.Tensor) and value.dim() >= 2 and value.numel() == count * value.shape[-1]
 
 
 def _used(gates: torch.Tensor) -> int:
@@ -454,15 +470,20 @@ def _numbers(places: Sequence[object], name: str) -> Iterator[float]:
             yield value
 
 
-def _shared(block: nn.Module, model: nn.Module) -> dict[str, Any]:
-    """Experts that every token uses: modules beside the routed ones that are called shared, and a gate on them."""
-    names = [name for name, _ in block.named_children() if name.startswith("shared")]
-    if not [name for name in names if not name.endswith("gate")]:
+def _shared(model: nn.Module, name: str) -> dict[str, Any]:
+    """Experts that every token uses: modules beside the routed ones, or beside their block, that are called shared;
+    and a gate on them."""
+    stack, number = _stack(name)
+    layer, parts = f"{stack}.{number}", name.split(".")
+    around = [".".join(parts[:i]) for i in range(1, len(parts))]
+    inside = [model.get_submodule(n) for n in around if n.startswith(layer)]
+    beside = [(n, m) for module in inside for n, m in module.named_children() if n.startswith("shared")]
+    if not any(p.numel() for n, m in beside if not n.endswith("gate") for p in m.parameters()):
         return {"shared_experts": 0, "shared_gate": False}
     config = _text_config(model)
     counts = ("n_shared_experts", "num_shared_experts", "num_shared_expert", "moe_num_shared_experts")
     count = next((v for n in counts for v in _numbers((config,), n)), 1)
-    return {"shared_experts": int(count), "shared_gate": any(name.endswith("gate") for name in names)}
+    return {"shared_experts": int(count), "shared_gate": any(n.endswith("gate") for n, _ in beside)}
 
 
 def _stack(name: str) -> tuple[str, int | None]:
