@@ -181,6 +181,7 @@ def _run(contender: Contender, ids: torch.Tensor, tokens: int) -> tuple[float, f
     prefilled = time.perf_counter()
     for _ in range(tokens):
         token = contender.decode(token)
+    contender.finish()
     return prefilled - start, time.perf_counter() - prefilled
 
 

@@ -7,6 +7,7 @@ never touch another. Every step ends with the token and, where it is read, the r
 from __future__ import annotations
 
 import copy
+import time
 import types
 from typing import Any
 
@@ -16,8 +17,9 @@ from torch import nn
 from transformers import AutoTokenizer, DynamicCache, StaticCache
 
 from analysis.trace import RoutingRows, Step
-from app.engine.capture import RoutingCapture
+from app.engine.capture import Pass, RoutingCapture
 from app.engine.catalogue import BUNDLED
+from app.engine.local import ROWS_EVERY
 from app.engine.models import cache_argument
 from app.engine.router import find_moe_layers
 
@@ -75,6 +77,9 @@ class Contender:
         """Bring the token, and the routing of the pass just run, to the host."""
         return int(token)
 
+    def finish(self) -> None:
+        """Bring what is still on the device to the host, after the last step."""
+
     def expert_ids(self) -> np.ndarray | None:
         """(T, L, K) ids of the last run; None for who does not read them."""
         if not self.kept:
@@ -89,22 +94,42 @@ class Contender:
 
 
 class Capture(Contender):
-    """Ours: ids, weights, entropy, margin and mass of every step."""
+    """Ours: ids, weights, entropy, margin and mass of every token, delivered as the local engine does."""
 
     router_scores = False
 
     def set_up(self) -> None:
-        self.capture = RoutingCapture(find_moe_layers(self.model), self.room)
+        self.capture = RoutingCapture(find_moe_layers(self.model))
         self.capture.install()
 
     def prefill(self, ids: torch.Tensor) -> torch.Tensor:
         self.capture.discard()
+        self._passes: list[Pass] = []
+        self._delivered, self._known = time.monotonic(), 0
         return super().prefill(ids)
 
+    def forward(self, ids: torch.Tensor) -> Any:
+        token = super().forward(ids)
+        return (token, self.capture.packed(ids.shape[1])) if self.compiled else token
+
     def read(self, rows: int, start: int, step: Step, token: torch.Tensor) -> int:
-        routing, tail = self.capture.drain(rows, start, step, router_scores=self.router_scores, extra=token.view(-1))
-        self.kept.append(routing)
-        return tail[0]
+        told = int(token)
+        if step is Step.PREFILL or time.monotonic() - self._delivered >= ROWS_EVERY:
+            self.finish(step)
+        return told
+
+    def finish(self, step: Step = Step.DECODE) -> None:
+        if not self._passes:
+            return
+        found = self.capture.rows_of(self._passes, self._known, step, router_scores=self.router_scores)
+        self.kept.append(found)
+        self._passes, self._known, self._delivered = [], self._known + len(found), time.monotonic()
+
+    def _read(self, fed: torch.Tensor, result: Any, step: Step) -> torch.Tensor:
+        rows = fed.shape[1]
+        token, packed = result if self.compiled else (result, None)
+        self._passes.append(self.capture.take(rows) if packed is None else Pass(rows, packed=packed))
+        return super()._read(fed, token, step)
 
 
 class CaptureScores(Capture):
@@ -244,9 +269,10 @@ def _compile(forward: Any, graphs: bool) -> Any:
     if not graphs:
         return compiled
 
-    def step(ids: torch.Tensor) -> torch.Tensor:
+    def step(ids: torch.Tensor) -> Any:
         torch.compiler.cudagraph_mark_step_begin()
-        return compiled(ids).clone()  # the graph's own output is overwritten by its next run
+        found = compiled(ids)  # the graph's own output is overwritten by its next run
+        return tuple(part.clone() for part in found) if isinstance(found, tuple) else found.clone()
 
     return step
 

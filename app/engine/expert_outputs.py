@@ -47,7 +47,7 @@ class OutputsCapture:
         self._handles.clear()
 
     def drain(self, top_k: int) -> dict[str, np.ndarray]:
-        """The last pass: ``contribution`` and ``output_max`` (R, L, top_k), ``shared_gate`` (R, L) where a layer has one
+        """The last pass: ``contribution`` and ``output_max`` (R, L, top_k), ``shared_gate`` (R, L) where a layer has
         (NaN for layers without); float32, as in ``RoutingRows``."""
         arrays: dict[str, np.ndarray] = {}
         for name in ("contribution", "output_max"):
