@@ -263,7 +263,8 @@ def _compile(forward: Any, graphs: bool) -> Any:
     The compiler keeps its results by code object and does not look at hooks, so one contender would be given the graph
     of another; a code object of its own prevents that.
     """
-    function = types.FunctionType(forward.__func__.__code__.replace(), forward.__func__.__globals__)
+    own = forward.__func__
+    function = types.FunctionType(own.__code__.replace(), own.__globals__, closure=own.__closure__)
     mode = {"mode": "reduce-overhead"} if graphs else {}
     compiled = torch.compile(types.MethodType(function, forward.__self__), fullgraph=True, dynamic=False, **mode)
     if not graphs:

@@ -50,6 +50,7 @@ class RoutingCapture:
         self.layers = layers
         self.spec: RouterSpec = router_spec(layers)
         self._experts, self._top_k = self.spec.num_experts, self.spec.top_k
+        self._even = len({(e.spec.top_k, e.spec.num_experts, e.gates_at is None) for e in layers}) == 1
         self._kinds = _same_formula(layers)
         self._places = _by_device([device_of(layer) for layer in layers])
         self._scores: list[list[torch.Tensor]] = [[] for _ in layers]
@@ -112,7 +113,7 @@ class RoutingCapture:
     def packed(self, rows: int) -> torch.Tensor:
         """``take`` as one tensor (rows, L, ids K | weights K | scores E), float32; for compiled functions."""
         taken = self.take(rows)
-        return self._joined([taken], range(len(self.layers))) if self.layers else torch.zeros((rows, 0, 0))
+        return _packed(self._joined([taken], range(len(self.layers)))) if self.layers else torch.zeros((rows, 0, 0))
 
     def drain(
         self, rows: int, start: int, step: Step, *, router_scores: bool = False, edited: RouterSpec | None = None
@@ -129,10 +130,11 @@ class RoutingCapture:
             mask: (B, S) true where a token is real, on either side.
             starts: for each sequence the index of its first token in this pass.
         """
-        sequences = self._to_host([self.take(mask.numel())]).unflatten(0, tuple(mask.shape))
+        tables = [table.unflatten(0, tuple(mask.shape)) for table in self._to_host([self.take(mask.numel())])]
+        real = mask.bool().cpu()
         return [
-            self._rows(sequence[keep], start, step, router_scores)
-            for sequence, keep, start in zip(sequences, mask.bool().cpu(), starts, strict=True)
+            self._rows([table[i, real[i]] for table in tables], start, step, router_scores)
+            for i, start in enumerate(starts)
         ]
 
     def rows_of(
@@ -153,50 +155,63 @@ class RoutingCapture:
         return self._rows(self._to_host(passes), start, step, router_scores, edited)
 
     @torch.no_grad()
-    def _to_host(self, passes: Sequence[Pass]) -> torch.Tensor:
-        """(rows, L, ids K | weights K | scores E) float32 on the host."""
+    def _to_host(self, passes: Sequence[Pass]) -> list[torch.Tensor]:
+        """ids and weights (rows, L, K) and scores (rows, L, E), on the host."""
         if not self.layers:
-            return torch.zeros((sum(p.rows for p in passes), 0, 0))
+            return [torch.zeros((sum(p.rows for p in passes), 0, 0), dtype=torch.int64)] * 3
         if passes[0].packed is not None:
-            return torch.cat([p.packed for p in passes if p.packed is not None]).cpu()
-        parts = [self._joined(passes, positions).cpu() for positions in self._places.values()]
+            return self._unpacked(torch.cat([p.packed for p in passes if p.packed is not None]).cpu())
+        parts = []
+        for device, positions in self._places.items():
+            tables = self._joined(passes, positions)
+            parts.append(tables if device.type == "cpu" else self._unpacked(_packed(tables).cpu()))
         if len(parts) == 1:
             return parts[0]
-        order = [p for positions in self._places.values() for p in positions]
-        return torch.cat(parts, 1)[:, np.argsort(order)]
+        order = np.argsort([p for positions in self._places.values() for p in positions])
+        return [torch.cat(tables, 1)[:, order] for tables in zip(*parts, strict=True)]
 
-    def _joined(self, passes: Sequence[Pass], positions: Sequence[int]) -> torch.Tensor:
-        """(rows, layers, ids K | weights K | scores E) of the layers of one device, still on it."""
+    def _joined(self, passes: Sequence[Pass], positions: Sequence[int]) -> list[torch.Tensor]:
+        """ids and weights (rows, layers, K) and scores (rows, layers, E) of the layers of one device, still on it."""
+        rows, layers = passes[0].rows, len(positions)
         k = max([self._top_k, *[p.ids[i].shape[-1] for p in passes for i in positions]])
-        widths = {"ids": k, "weights": k, "scores": self._experts}
-        shape = (len(passes), len(positions), passes[0].rows)
-        tables = [
-            torch.cat([_widened(getattr(p, name)[i], width) for p in passes for i in positions]).view(*shape, width)
-            for name, width in widths.items()
-        ]
-        return torch.cat(tables, -1).transpose(1, 2).flatten(0, 1).float()
+        tables = []
+        for name, width in (("ids", k), ("weights", k), ("scores", self._experts)):
+            parts = [getattr(p, name)[i] for p in passes for i in positions]
+            if not self._even or k > self._top_k:
+                parts = [_widened(part, width) for part in parts]
+            if rows == 1:
+                tables.append(torch.cat(parts).view(len(passes), layers, width))
+            else:
+                tables.append(torch.stack(parts).view(-1, layers, rows, width).transpose(1, 2).flatten(0, 1))
+        return tables
+
+    def _unpacked(self, packed: torch.Tensor) -> list[torch.Tensor]:
+        k = (packed.shape[-1] - self._experts) // 2
+        return list(packed.split((k, k, self._experts), -1))
 
     @torch.no_grad()
     def _rows(
-        self, host: torch.Tensor, start: int, step: Step, router_scores: bool, edited: RouterSpec | None = None
+        self,
+        tables: Sequence[torch.Tensor],
+        start: int,
+        step: Step,
+        router_scores: bool,
+        edited: RouterSpec | None = None,
     ) -> RoutingRows:
         spec = edited or self.spec
-        room = (host.shape[-1] - self._experts) // 2
-        ids, weights, given = host.split((room, room, self._experts), -1) if self.layers else (host, host, host)
-        ids, weights = ids[..., : spec.top_k], weights[..., : spec.top_k]
+        ids, weights, given = tables[0][..., : spec.top_k], tables[1][..., : spec.top_k], tables[2]
         if edited:  # an expert named again with no weight fills a place that the edit left empty
             again = (ids[..., 1:] == ids[..., :1]) & (weights[..., 1:] == 0)
             ids = torch.cat([ids[..., :1], ids[..., 1:].masked_fill(again, -1)], -1)
-        derived = [self._derive(given, ids, *kind) for kind in self._kinds]
-        entropy, margin, mass, scores = derived[0] if len(derived) == 1 else self._collected(derived, host)
-        raw = ids.numpy()
-        none = raw < 0
-        if none.any():
-            raw, weights = np.where(none, spec.no_expert, raw), weights.where(ids >= 0, 0.0)
+        partly = bool(edited) or not self._even
+        derived = [self._derive(given, ids, partly, *kind) for kind in self._kinds]
+        entropy, margin, mass, scores = derived[0] if len(derived) == 1 else self._collected(derived, len(given))
+        if partly:
+            ids, weights = ids.where(ids >= 0, spec.no_expert), weights.where(ids >= 0, 0.0)
         return RoutingRows(
             start=start,
             step=step,
-            expert_ids=raw.astype(spec.id_dtype),
+            expert_ids=ids.numpy().astype(spec.id_dtype),
             expert_weights=weights.half().numpy(),
             router_scores=scores.half().numpy() if router_scores else None,
             entropy=entropy.numpy(),
@@ -205,15 +220,22 @@ class RoutingCapture:
         )
 
     def _derive(
-        self, given: torch.Tensor, ids: torch.Tensor, positions: list[int] | slice, experts: int, gating: Gating
+        self,
+        given: torch.Tensor,
+        ids: torch.Tensor,
+        partly: bool,
+        positions: list[int] | slice,
+        experts: int,
+        gating: Gating,
     ) -> tuple[torch.Tensor, ...]:
-        """Entropy, margin, mass (R, layers) and probabilities (R, layers, E) of the layers of one formula."""
+        """Entropy, margin, mass (R, layers) and probabilities (R, layers, E) of the layers of one formula; ``partly``
+        where some ids may be -1, no expert."""
         logits = gating.logits(given[:, positions, :experts])
         chosen = ids[:, positions].long()
         probabilities = gating.probabilities(logits)
         ranked = gating.choice_scores(logits) if gating.ranks_otherwise else probabilities
         missing = None
-        if int(chosen.min()) < 0:
+        if partly:
             missing = chosen < 0
             chosen = chosen.where(~missing, chosen[..., :1].clamp_min(0))  # again the first: changes no least or best
         of_chosen = ranked.gather(-1, chosen)
@@ -225,9 +247,9 @@ class RoutingCapture:
             mass = mass.masked_fill(missing, 0.0)
         return torch.special.entr(probabilities).sum(-1), margin, mass.sum(-1), probabilities
 
-    def _collected(self, derived: list[tuple[torch.Tensor, ...]], host: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def _collected(self, derived: list[tuple[torch.Tensor, ...]], rows: int) -> tuple[torch.Tensor, ...]:
         """What ``_derive`` gave for several formulas, in the order of the layers."""
-        shape = (len(host), len(self.layers))
+        shape = (rows, len(self.layers))
         found = [torch.zeros(shape) for _ in range(3)] + [torch.zeros((*shape, self._experts))]
         for (positions, experts, _), values in zip(self._kinds, derived, strict=True):
             for table, value in zip(found[:3], values, strict=False):
@@ -290,6 +312,11 @@ def _same_formula(layers: Sequence[MoELayer]) -> list[tuple[list[int] | slice, i
         )
         for positions in groups.values()
     ]
+
+
+def _packed(tables: Sequence[torch.Tensor]) -> torch.Tensor:
+    """(rows, layers, ids K | weights K | scores E) float32: one tensor that leaves the device at once."""
+    return torch.cat(list(tables), -1).float()
 
 
 def _widened(tensor: torch.Tensor, width: int) -> torch.Tensor:

@@ -46,7 +46,7 @@ from app.engine.tokens import PromptToken, TokenText
 PREFILL_ROWS = 256
 """Tokens fed at once during prefill: a request can be cancelled, and others get a step, between two such passes."""
 
-ROWS_EVERY = 0.02
+ROWS_EVERY = 0.04
 """Rows of decoding are delivered together, at most about this many seconds after the first of them was known: taken off
 the device a few at a time they cost the model nearly nothing."""
 

@@ -129,11 +129,15 @@ def test_hooks_compute_nothing_and_one_copy_leaves_the_device(monkeypatch):
         with capture_routing(model) as capture:
             with CountOps() as during:
                 model(IDS)
+            here = capture.drain(12, 0, Step.PREFILL)
+            model(IDS)
             cpu = torch.Tensor.cpu
             monkeypatch.setattr(torch.Tensor, "cpu", lambda self: moved.append(tuple(self.shape)) or cpu(self))
-            capture.drain(12, 0, Step.PREFILL, router_scores=True)
+            capture._places = {torch.device("cuda"): [0, 1, 2]}  # as if the layers were elsewhere
+            there = capture.drain(12, 0, Step.PREFILL)
     assert set(during.ops - without.ops) <= {"view", "alias"}
     assert moved == [(12, 3, 4 + 4 + 16)]
+    assert np.array_equal(here.expert_ids, there.expert_ids) and np.array_equal(here.entropy, there.entropy)
 
 
 def test_passes_read_together_are_those_read_one_by_one():
