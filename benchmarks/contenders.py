@@ -41,7 +41,7 @@ class Contender:
         self.model = share_weights(model)
         if experts:
             self.model.set_experts_implementation(experts)
-        self.room, self.compiled = room, compiled
+        self.room, self.compiled, self.graphs = room, compiled, graphs
         self.told: list[int] = []
         self.kept: list[Any] = []
         self._cache_name = cache_argument(model)
@@ -109,8 +109,11 @@ class Capture(Contender):
         return super().prefill(ids)
 
     def forward(self, ids: torch.Tensor) -> Any:
-        token = super().forward(ids)
-        return (token, self.capture.packed(ids.shape[1])) if self.compiled else token
+        token, rows = super().forward(ids), ids.shape[1]
+        if self.graphs:
+            return token, self.capture.packed(rows)
+        taken = self.capture.take(rows)
+        return token, taken.ids, taken.weights, taken.scores
 
     def read(self, rows: int, start: int, step: Step, token: torch.Tensor) -> int:
         told = int(token)
@@ -127,8 +130,8 @@ class Capture(Contender):
 
     def _read(self, fed: torch.Tensor, result: Any, step: Step) -> torch.Tensor:
         rows = fed.shape[1]
-        token, packed = result if self.compiled else (result, None)
-        self._passes.append(self.capture.take(rows) if packed is None else Pass(rows, packed=packed))
+        token, *taken = result
+        self._passes.append(Pass(rows, packed=taken[0]) if self.graphs else Pass(rows, *taken))
         return super()._read(fed, token, step)
 
 
@@ -265,8 +268,11 @@ def _compile(forward: Any, graphs: bool) -> Any:
     """
     own = forward.__func__
     function = types.FunctionType(own.__code__.replace(), own.__globals__, closure=own.__closure__)
-    mode = {"mode": "reduce-overhead"} if graphs else {}
-    compiled = torch.compile(types.MethodType(function, forward.__self__), fullgraph=True, dynamic=False, **mode)
+    options: dict[str, Any] = {"triton.cudagraphs": True} if graphs else {}
+    if hasattr(torch.compiler, "skip_all_guards_unsafe"):  # as the local engine does
+        options["guard_filter_fn"] = torch.compiler.skip_all_guards_unsafe
+    method = types.MethodType(function, forward.__self__)
+    compiled = torch.compile(method, fullgraph=True, dynamic=False, options=options)
     if not graphs:
         return compiled
 

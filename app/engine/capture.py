@@ -173,10 +173,13 @@ class RoutingCapture:
     def _joined(self, passes: Sequence[Pass], positions: Sequence[int]) -> list[torch.Tensor]:
         """ids and weights (rows, layers, K) and scores (rows, layers, E) of the layers of one device, still on it."""
         rows, layers = passes[0].rows, len(positions)
-        k = max([self._top_k, *[p.ids[i].shape[-1] for p in passes for i in positions]])
+        k = max([self._top_k, *[part.shape[-1] for part in passes[0].ids]])
         tables = []
         for name, width in (("ids", k), ("weights", k), ("scores", self._experts)):
-            parts = [getattr(p, name)[i] for p in passes for i in positions]
+            if layers == len(self.layers):
+                parts = [part for p in passes for part in getattr(p, name)]
+            else:
+                parts = [getattr(p, name)[i] for p in passes for i in positions]
             if not self._even or k > self._top_k:
                 parts = [_widened(part, width) for part in parts]
             if rows == 1:

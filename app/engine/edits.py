@@ -46,6 +46,11 @@ class RouterEdits:
         self._given: list[torch.Tensor | None] = [None] * len(layers)
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
 
+    @property
+    def most(self) -> int:
+        """The most experts a token may use in any layer under the edits in force."""
+        return max((table.most for table in self._tables), default=0)
+
     def add(self, edits: Sequence[RouterEdit]) -> int:
         """Take a free slot for ``edits``.
 

@@ -61,6 +61,11 @@ class Instruments:
         self._streams = 0
         self._lock = threading.RLock()  # a forgotten stream may be closed by the garbage collector inside a step
 
+    @property
+    def most(self) -> int:
+        """The most experts a token may use under the edits in force."""
+        return self._edits.most
+
     @contextmanager
     def reading(
         self, edits: Sequence[RouterEdit], rows: int, *, router_scores: bool = False, outputs: bool = False

@@ -293,7 +293,7 @@ class LocalEngine:
         with self._instruments.turn(reading):
             taken: Pass | int = len(ids)
             if self._compiled and step is Step.DECODE and not reading.outputs:
-                logits, taken = self._compiled.step(ids, cache.cache, start)
+                logits, taken = self._compiled.step(ids, cache.cache, start, self._instruments.most)
             else:
                 logits = cache.forward(ids.unsqueeze(0), **self._last_logits).logits[0, -1]
             self._instruments.keep(reading, taken)
