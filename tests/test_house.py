@@ -205,14 +205,16 @@ def test_the_readme_names_what_is_there() -> None:
     assert f"gradio>={key['sdk_version'].rsplit('.', 1)[0]},<7" in (ROOT / "requirements.txt").read_text(
         encoding="utf-8"
     )
-    assert set(re.findall(r"-m app (\w+)", body)) <= {"serve", "check", "record", "show"}
+    assert set(re.findall(r"-m app (\w+)", body)) <= {"serve", "check", "record", "noise", "show"}
 
 
 def test_the_readmes_notebook_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
+    snippets = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
     names: dict[str, Any] = {}
     monkeypatch.chdir(ROOT)
-    exec(code, names)
+    for code in snippets:
+        exec(code, names)
+    assert names["rows"].expert_ids.shape == (3, 6, 8)
     assert names["load"].phase == "thinking" and names["load"].n > 0
 
 
