@@ -16,7 +16,8 @@ import transformers
 from analysis.errors import CaptureError
 from app.engine.capture import RoutingCapture
 from app.engine.check import check_capture
-from app.engine.router import MoELayer, find_moe_layers
+from app.engine.moe_layer import MoELayer
+from app.engine.router import find_moe_layers
 from tests.families import LISTED, OTHERS, known, tiny_family
 
 FILE = Path(__file__).parents[1] / "docs" / "families.md"

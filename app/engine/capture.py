@@ -18,7 +18,8 @@ from torch import nn
 from analysis.errors import CaptureError
 from analysis.trace import RouterSpec, RoutingRows, Step
 from app.engine.gating import Gating
-from app.engine.router import MoELayer, find_moe_layers, router_spec
+from app.engine.moe_layer import MoELayer, router_spec
+from app.engine.router import find_moe_layers
 
 
 @dataclass(frozen=True)

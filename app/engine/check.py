@@ -20,7 +20,7 @@ from analysis.trace import RoutingRows, Step
 from app.engine.capture import RoutingCapture
 from app.engine.expert_outputs import dense_gates, dense_inputs, outputs_of
 from app.engine.models import RUN_ERRORS, ModelCache, first_line, input_device
-from app.engine.router import MoELayer, linear_scores
+from app.engine.moe_layer import MoELayer, linear_scores
 
 MATCH = 0.999
 """Least fraction of executed ids that the recomputed selection must share."""

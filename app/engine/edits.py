@@ -18,7 +18,7 @@ from analysis.errors import BadValue
 from analysis.trace import RouterSpec
 from app.engine.base import RouterEdit
 from app.engine.capture import device_of
-from app.engine.router import MoELayer
+from app.engine.moe_layer import MoELayer
 
 PLAIN = 0
 """The slot whose rows are not edited."""

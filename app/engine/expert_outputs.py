@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from app.engine.router import MoELayer
+from app.engine.moe_layer import MoELayer
 
 
 class OutputsCapture:

@@ -17,7 +17,7 @@ from app.engine.base import RouterEdit
 from app.engine.capture import Pass, RoutingCapture
 from app.engine.edits import PLAIN, RouterEdits, edited_spec
 from app.engine.expert_outputs import OutputsCapture
-from app.engine.router import MoELayer
+from app.engine.moe_layer import MoELayer
 
 
 @dataclass(frozen=True)

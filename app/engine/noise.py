@@ -16,7 +16,8 @@ from analysis.statistic import Statistic
 from analysis.trace import RouterSpec, Step
 from app.engine.capture import RoutingCapture
 from app.engine.models import ModelCache, input_device
-from app.engine.router import MoELayer, find_moe_layers
+from app.engine.moe_layer import MoELayer
+from app.engine.router import find_moe_layers
 
 CHUNK = 16
 

@@ -18,8 +18,9 @@ from analysis.trace import Step
 from app.engine.base import SamplingParams
 from app.engine.capture import RoutingCapture
 from app.engine.check import CaptureCheck, check_capture
+from app.engine.moe_layer import MoELayer
 from app.engine.opening import open_engine, verify_checkpoint
-from app.engine.router import MoELayer, find_moe_layers
+from app.engine.router import find_moe_layers
 from tests.families import LISTED, OTHERS, known, tiny_family
 from tests.make_families import FILE, TOKENS, family, line, outcome
 from tests.tiny_models import tiny_moe, tokenizer

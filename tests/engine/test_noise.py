@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from app.engine.moe_layer import router_spec
 from app.engine.noise import _different, _moved, in_dtype, noise_floor
-from app.engine.router import find_moe_layers, router_spec
+from app.engine.router import find_moe_layers
 from tests.tiny_models import tiny_moe
 
 TEXT = list(range(5, 69))
