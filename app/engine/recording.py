@@ -27,6 +27,8 @@ from app.engine.thinking import effective_mode
 INDEX = "index.jsonl"
 SETTINGS = "settings.json"
 MAX_SAMPLES = 10_000
+ADDED_SETTINGS: dict[str, Any] = {"edits": [], "expert_outputs": False}
+"""Settings that recordings of earlier versions do not name, with the value they had."""
 
 
 @dataclass(frozen=True)
@@ -194,7 +196,7 @@ def _open_folder(engine: LocalEngine, job: RecordJob) -> dict[str, str]:
 
 def _expect_same(out: Path, before: dict[str, Any], settings: dict[str, Any]) -> None:
     for key, value in settings.items():
-        if before.get(key, [] if key == "edits" else False if key == "expert_outputs" else None) != value:
+        if before.get(key, ADDED_SETTINGS.get(key)) != value:
             raise BadValue(
                 f"{out} holds a recording with {key} = {before.get(key)!r}, not {value!r}; "
                 "choose another folder, or the same settings to resume."
