@@ -53,7 +53,7 @@ class CompiledDecode:
         self._graphs = device.type == "cuda"
         self._token = torch.zeros((1, 1), dtype=torch.int64, device=device)
         self._position = torch.zeros((1, 1), dtype=torch.int64, device=device)
-        self._steps: dict[tuple[int, int], Any] = {}
+        self._steps: dict[tuple[int, tuple[int, ...]], Any] = {}
 
     def cache(self, tokens: int) -> RoomyCache:
         """A cache with room for ``tokens``."""
@@ -62,9 +62,11 @@ class CompiledDecode:
             size *= 2
         return RoomyCache(config=self.model.config, max_cache_len=size)
 
-    def step(self, token: torch.Tensor, cache: RoomyCache, position: int, most: int = 0) -> tuple[torch.Tensor, Pass]:
-        """(vocabulary,) logits after ``token`` (1,) at ``position``, and its routing; ``most`` is the largest k of any
-        edit in force, since a graph has room for as many experts as when it was made.
+    def step(
+        self, token: torch.Tensor, cache: RoomyCache, position: int, most: tuple[int, ...] = ()
+    ) -> tuple[torch.Tensor, Pass]:
+        """(vocabulary,) logits after ``token`` (1,) at ``position``, and its routing; ``most`` is each layer's largest
+        k under the edits in force, since a graph has room for as many experts as when it was made.
 
         Raises:
             ModelError: this machine cannot compile the model.
@@ -90,8 +92,8 @@ class CompiledDecode:
             return logits.clone(), Pass(1, packed=taken.clone())
         return logits, Pass(1, *taken)
 
-    def _step_for(self, size: int, most: int) -> Any:
-        """The compiled step for one size of cache and number of experts. All that could change under it is in this key
+    def _step_for(self, size: int, most: tuple[int, ...]) -> Any:
+        """The compiled step for one size of cache and numbers of experts. All that could change under it is in this key
         or in tensors, so the compiler's own checks before every call, a fifth of the time of a small step, are left out
         where it allows that."""
         if (size, most) not in self._steps:

@@ -20,6 +20,9 @@ from app.engine.base import RouterEdit
 from app.engine.capture import device_of
 from app.engine.moe_layer import MoELayer
 
+ROWS = 256
+"""Room for this many tokens a pass, more where ``install`` asks for it; a compiled step relies on it not to change."""
+
 PLAIN = 0
 """The slot whose rows are not edited."""
 
@@ -47,9 +50,9 @@ class RouterEdits:
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
 
     @property
-    def most(self) -> int:
-        """The most experts a token may use in any layer under the edits in force."""
-        return max((table.most for table in self._tables), default=0)
+    def most(self) -> tuple[int, ...]:
+        """The most experts a token may use in each layer under the edits in force."""
+        return tuple(table.most for table in self._tables)
 
     def add(self, edits: Sequence[RouterEdit]) -> int:
         """Take a free slot for ``edits``.
@@ -151,7 +154,7 @@ class _Table:
     """What every slot does in one layer: S slots, E experts.
 
     bias (S, E) added to the logits, -inf where masked; forced, ablated (S, E) bool; k (S,); changed (S,) bool: the
-    choice is made anew; slot_of_row (rows,) int64.
+    choice is made anew; slot_of_row (ROWS,) int64.
     """
 
     def __init__(self, layer: MoELayer, slots: int) -> None:
@@ -163,7 +166,7 @@ class _Table:
         self.ablated = torch.zeros((slots, experts), dtype=torch.bool, device=device)
         self.k = torch.full((slots,), layer.spec.top_k, device=device)
         self.changed = torch.zeros(slots, dtype=torch.bool, device=device)
-        self.slot_of_row = torch.zeros(1, dtype=torch.int64, device=device)
+        self.slot_of_row = torch.zeros(ROWS, dtype=torch.int64, device=device)
 
     def write(self, slot: int, edits: Sequence[RouterEdit]) -> None:
         self.bias[slot], self.forced[slot], self.ablated[slot] = 0.0, False, False

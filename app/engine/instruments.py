@@ -62,8 +62,8 @@ class Instruments:
         self._lock = threading.RLock()  # a forgotten stream may be closed by the garbage collector inside a step
 
     @property
-    def most(self) -> int:
-        """The most experts a token may use under the edits in force."""
+    def most(self) -> tuple[int, ...]:
+        """The most experts a token may use in each layer under the edits in force."""
         return self._edits.most
 
     @contextmanager

@@ -111,6 +111,14 @@ def test_the_engine_decodes_compiled_with_the_same_trace():
     assert trace.provenance["compiled"] is True
     masked = engine.run(replace(request, edits=(RouterEdit("mask", (0, 1)),)))
     assert not np.isin(masked.expert_ids, [0, 1]).any()
+    for layer in (0, 1):  # room for more experts in one layer is none in another
+        more = engine.run(replace(request, edits=(RouterEdit("top_k", layer=layer, amount=6),)))
+        used = (more.expert_ids != more.spec.no_expert).sum(-1)
+        assert (used[:, layer] == 6).all() and (used[:, 1 - layer] == 4).all()
+    long = replace(request, messages=(Message("user", "hello " * 150),), edits=(RouterEdit("mask", (3,)),))
+    assert not np.isin(engine.run(long).expert_ids, [3]).any()
+    measured = engine.run(replace(request, expert_outputs=True))
+    assert measured.contribution is not None and np.array_equal(measured.token_ids, usual.token_ids)
     again = engine.run(request)
     assert np.array_equal(again.expert_ids, usual.expert_ids)
 
