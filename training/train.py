@@ -29,7 +29,8 @@ from training.tokenizer import PIECES, train_tokenizer
 from training.workers import Team, team
 
 FIELDS = ("step", "tokens", "minutes", "loss", "balance", "lr", "tokens_per_second")
-Examples = Callable[[random.Random, PreTrainedTokenizerBase, int], list[Example]]
+Examples = Callable[[random.Random, PreTrainedTokenizerBase, int, Qwen3MoeForCausalLM], list[Example]]
+Loss = Callable[[Qwen3MoeForCausalLM, Batch, Balance], tuple[torch.Tensor, torch.Tensor]]
 
 
 @dataclass(frozen=True)
@@ -119,9 +120,13 @@ def probe(model: Qwen3MoeForCausalLM, tokenizer: PreTrainedTokenizerBase, seed: 
 
 
 def train(
-    recipe: Recipe, tokenizer: PreTrainedTokenizerBase, examples: Examples, stop: Callable[[], bool] = lambda: False
-) -> Progress:
-    """Runs (or continues) a stage; its checkpoint is in `recipe.out`.
+    recipe: Recipe,
+    tokenizer: PreTrainedTokenizerBase,
+    examples: Examples,
+    stop: Callable[[], bool] = lambda: False,
+    loss: Loss | None = None,
+) -> bool:
+    """Runs (or continues) a stage, and says whether it came to its end; its checkpoint is in `recipe.out`.
 
     `stop` is asked after every step; where it says true the run is saved and left, to be resumed another time.
     """
@@ -134,9 +139,9 @@ def train(
     if size > 1:
         torch.set_num_threads(1)
     with team(size) as together:
-        progress = _train(recipe, tokenizer, examples, stop, together)
+        progress = _train(recipe, tokenizer, examples, stop, loss or batch_loss, together)
     torch.set_num_threads(threads)
-    return progress
+    return progress.share(recipe) >= 1
 
 
 def _train(
@@ -144,6 +149,7 @@ def _train(
     tokenizer: PreTrainedTokenizerBase,
     examples: Examples,
     stop: Callable[[], bool],
+    loss_of: Loss,
     together: Team,
 ) -> Progress:
     config = make_config(len(tokenizer), tokenizer.pad_token_id, tokenizer.eos_token_id, **dict(recipe.overrides))
@@ -177,14 +183,14 @@ def _train(
         batches = []
         for shard in range(together.rank, recipe.shards, together.size):
             rng = random.Random(f"{recipe.seed}:{progress.step}:{shard}")
-            drawn = examples(rng, tokenizer, recipe.dialogues // recipe.shards)
+            drawn = examples(rng, tokenizer, recipe.dialogues // recipe.shards, model)
             batches += batches_of(drawn, recipe.parts, tokenizer.pad_token_id, device())
         learned, tokens = together.sum(
             torch.tensor([sum(int(mask.sum()) for mask in masks) for masks in zip(*((b.learned, b.real) for b in batches), strict=True)])
         ).tolist()
         step = torch.zeros(3)
         for batch in batches:
-            part, uneven = batch_loss(model, batch, balance)
+            part, uneven = loss_of(model, batch, balance)
             share_of_step = int(batch.real.sum()) / tokens
             (part / learned + balance_weight * share_of_step * uneven).backward()
             step += torch.tensor([part.item() / learned, share_of_step * uneven.item(), 0.0])
