@@ -2,49 +2,72 @@
 
 import argparse
 import json
+import random
 import subprocess
 import sys
 from pathlib import Path
 
-from analysis import storage
-from app.engine.catalogue import EXAMPLE, SUGGESTIONS
-from app.engine.opening import open_engine
-from training.evaluate import evaluate
+from transformers import AutoTokenizer
+
+from training.evaluate import Examiner, evaluate, stage_model, stages
 from training.export import BUNDLED, export
 from training.stages import STAGES
+from training.traces import record_gallery, record_stages
 from training.train import Recipe, stop_on_signal, tokenizer_in
 
-
-def record_example() -> None:
-    """The bundled model's answer that the page plays before the first message."""
-    storage.save(open_engine().run(SUGGESTIONS[0], seed=0, router_scores=True), EXAMPLE)
+#: The two models that may be bundled: trained through the four stages, or distilled from the wider teacher.
+FINISHED = ("general-rl", "distillation-on")
 
 
-def run_stage(name: str, out: Path, scale: float, seed: int) -> bool:
-    """A stage in a process of its own, so that it starts without another's threads and memory."""
-    command = [sys.executable, "-m", "training", name, "--out", str(out), "--scale", str(scale), "--seed", str(seed)]
-    return subprocess.run(command, check=False).returncode == 0
+def better(run: Path, n: int) -> str:
+    """The finished stage that answers more problems rightly when it thinks. The problems are not those of the card."""
+    tokenizer = AutoTokenizer.from_pretrained(run / "tokenizer")
+    shares = {}
+    for stage in FINISHED:
+        if (model := stage_model(run, stage)) is not None:
+            tasks = Examiner(model, tokenizer).accuracy(random.Random("choice"), n)["tasks"]
+            shares[stage] = sum(row["thinking"]["share"] for row in tasks)
+            print(f"{stage}: {100 * shares[stage] / len(tasks):.1f}% right when it thinks")
+    return max(shares, key=lambda stage: shares[stage])
+
+
+def finish(run: Path, to: Path, n: int) -> None:
+    """The better model, measured, with its card and its traces."""
+    chosen = run / better(run, max(1, n // 4))
+    export(chosen, to)
+    measured = {**evaluate(to, n), "stages": stages(run, max(1, n // 4))}
+    figures = run / "figures.json"
+    figures.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
+    export(chosen, to, figures)
+    if to == BUNDLED:
+        record_stages(run)
+        record_gallery()
+    print(f"finished: model and card in {to}, figures in {figures}")
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m training", description="Train, export and measure the bundled model, stage by stage."
+        prog="python -m training", description="Train, measure and export the bundled model, stage by stage."
     )
-    parser.add_argument("stages", nargs="*", metavar="STAGE", help=f"only these, of {', '.join(STAGES)}")
+    parser.add_argument("stages", nargs="*", metavar="STAGE", help=f"only these, of: {', '.join(STAGES)}, finish")
     parser.add_argument("--out", type=Path, default=Path("build/training"), help="folder for logs and checkpoints")
     parser.add_argument("--to", type=Path, default=BUNDLED, help="folder of the finished model")
-    parser.add_argument("--scale", type=float, default=1.0, help="of every stage's minutes; 0.05 is a quick try")
+    parser.add_argument("--scale", type=float, default=1.0, help="of every stage's minutes; 0.02 is a quick try")
     parser.add_argument("--n", type=int, default=200, help="held-out problems per task and mode")
     parser.add_argument("--seed", type=int, default=Recipe.seed)
     given = parser.parse_args(arguments)
-    if unknown := [name for name in given.stages if name not in STAGES]:
-        parser.error(f"no stage {', '.join(unknown)}; there are {', '.join(STAGES)}")
+    if unknown := [name for name in given.stages if name not in (*STAGES, "finish")]:
+        parser.error(f"no stage {', '.join(unknown)}; there are {', '.join(STAGES)} and finish")
+    if given.stages == ["finish"]:
+        finish(given.out, given.to, given.n)
+        return 0
     if len(given.stages) == 1:
         stop = stop_on_signal()
-        tokenizer = tokenizer_in(given.out, given.seed)
-        return 0 if STAGES[given.stages[0]](given.out, tokenizer, given.scale, stop) else 1
-    for name in given.stages or STAGES:
-        if not run_stage(name, given.out, given.scale, given.seed):
+        return 0 if STAGES[given.stages[0]](given.out, tokenizer_in(given.out), given, stop) else 1
+    options = [f"--{name}={getattr(given, name)}" for name in ("out", "to", "scale", "n", "seed")]
+    for name in given.stages or [*STAGES, "finish"]:
+        # A process for each, so that none starts with another's threads and memory.
+        if subprocess.run([sys.executable, "-m", "training", name, *options], check=False).returncode:
             return 1
     return 0
 

@@ -56,7 +56,8 @@ Qwen3's, with the load counted over several batches and over both training proce
 `{stage}`.
 
 Held-out problems are disjoint from training by construction: the split is a hash of the problem (operands, number
-list, word, program, sentence), for facts and conversation of the phrasing. The problems suggested on ExpertScope's
+list, word, program, sentence), for facts and conversation of the phrasing; only a step inside another
+problem (47 + 36 within an expression) may be the same small calculation. The problems suggested on ExpertScope's
 page are held out too, but for facts and small talk, which nobody can answer without having seen them.
 """
 
@@ -161,7 +162,13 @@ def _modes(name: str, rows: Sequence[Mapping[str, Any]]) -> str:
     return _table(
         (name, "thinking", "non-thinking", "difference", "n per mode"),
         [
-            (row["name"], _share(row["thinking"]), _share(row["non_thinking"]), _share(row["gain"]), row["thinking"]["n"])
+            (
+                row["name"],
+                _share(row["thinking"]),
+                _share(row["non_thinking"]),
+                _share(row["gain"]),
+                row["thinking"]["n"],
+            )
             for row in rows
         ],
     )

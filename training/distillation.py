@@ -5,7 +5,6 @@ writes). Together they may compute as long as the four stages did.
 """
 
 import random
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -75,7 +74,3 @@ def on_policy(run: Path) -> Recipe:
     return Recipe(
         run / "distillation-on", minutes=50, start=start, lr=2e-4, warmup_steps=10, dialogues=64, probe_minutes=0
     )
-
-
-off_policy_loss = partial(loss_against, own=False)
-on_policy_loss = partial(loss_against, own=True)

@@ -1,8 +1,8 @@
 """Measures a saved checkpoint: `python -m training.evaluate [--model DIR] [--run DIR] [--n N] [--json]`.
 
-Greedy decoding on held-out problems: accuracy by task, language and mode, accuracy against the thinking budget, obedience
-to every switch, how evenly and how specially the experts are used; with a run's folder also what each of its stages
-changed. Knows the task list, not how anything was trained.
+Greedy decoding on held-out problems: accuracy by task, language and mode, accuracy against the thinking budget,
+obedience to every switch, how evenly and how specially the experts are used; with a run's folder also what each of its
+stages changed. Knows the task list, not how anything was trained.
 """
 
 import argparse
@@ -67,9 +67,11 @@ class Examiner:
         return greedy(self.model, self.tokenizer, [self.ids(prompt_text(self.tokenizer, d)) for d in dialogues])
 
     def accuracy(self, rng: random.Random, n: int) -> dict[str, Any]:
-        """Shares of right answers by task, by language and of groups of tasks, in both modes; and of well-formed ones."""
+        """Right answers in both modes, by task, by language and of groups of tasks; and well-formed ones."""
         asked: list[Problem] = [problem for task in TASKS for problem in held_out(rng, n, task)]
-        replies = {mode: self.ask([single(p, mode == "thinking") for p in asked]) for mode in ("thinking", "non_thinking")}
+        replies = {
+            mode: self.ask([single(p, mode == "thinking") for p in asked]) for mode in ("thinking", "non_thinking")
+        }
         right = {
             mode: [r.ended and r.answer == p.answer for r, p in zip(said, asked, strict=True)]
             for mode, said in replies.items()
@@ -98,7 +100,7 @@ class Examiner:
         }
 
     def obedience(self, rng: random.Random, n: int) -> list[Share]:
-        """Does it think exactly where the switches say so? By switch and language, and in dialogues of several turns."""
+        """Does it think exactly where the switches say so? By switch and language, and in longer dialogues."""
         rows = []
         for name, hard, soft, thinks in SWITCHES:
             for language in LANGUAGES:
@@ -144,11 +146,13 @@ class Examiner:
         return [*rows, {"budget": None, "right": wilson(right, n), "answers_when_stopped": wilson(0, 0)}]
 
     def routes(self, rng: random.Random, n: int) -> dict[str, Any]:
-        """Load over held-out dialogues of the training mixture, and specialization by task, as they should be answered."""
+        """Load over held-out dialogues of the training mixture, and specialization by task, both answered rightly."""
         experts = self.model.config.num_experts
         mixed = encode(self.tokenizer, [make_dialogue(rng, True) for _ in range(n)])
         by_task = [(task, sample(rng, True, task)) for task in TASKS for _ in range(max(2, n // len(TASKS)))]
-        texts = routing.routed(self.model, [e.ids for e in encode(self.tokenizer, [single(p, True) for _, p in by_task])])
+        texts = routing.routed(
+            self.model, [e.ids for e in encode(self.tokenizer, [single(p, True) for _, p in by_task])]
+        )
         return {
             "load": routing.load(routing.routed(self.model, [example.ids for example in mixed]), experts),
             "specialization": routing.specialization(texts, [task for task, _ in by_task], experts),
@@ -156,7 +160,7 @@ class Examiner:
 
 
 def fixed_texts(tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
-    """The texts that show every stage's routing: two held-out problems of every task with their steps, always the same."""
+    """The texts that show every stage's routing: two held-out problems of every task, always the same."""
     rng = random.Random("the same for every stage")
     problems = [sample(rng, True, task) for task in TASKS for _ in range(2)]
     return [example.ids for example in encode(tokenizer, [single(problem, True) for problem in problems])]
@@ -174,7 +178,7 @@ def stage_model(run: Path, stage: str) -> Qwen3MoeForCausalLM | None:
     return model.eval()
 
 
-def stages(run: Path, n: int, seed: int) -> list[Share]:
+def stages(run: Path, n: int, seed: int = 2024) -> list[Share]:
     """Of every stage that the run has: accuracy of both modes, obedience, and its routing against the last stage's."""
     tokenizer = AutoTokenizer.from_pretrained(run / "tokenizer")
     texts = fixed_texts(tokenizer)

@@ -5,6 +5,7 @@ Knows numbers and names; needs no plotting library.
 
 import csv
 from pathlib import Path
+from xml.sax.saxutils import escape
 
 COLOURS = ("#2563eb", "#d97706", "#059669", "#dc2626")
 
@@ -45,9 +46,10 @@ def svg(title: str, x_name: str, lines: dict[str, list[tuple[float, float]]]) ->
 
     parts = [
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 660 310" font-family="sans-serif" font-size="12">',
-        f'<rect width="660" height="310" fill="#fff"/><text x="60" y="24" font-size="15">{title}</text>',
+        f'<rect width="660" height="310" fill="#fff"/><text x="60" y="24" font-size="15">{escape(title)}</text>',
         '<path d="M60 50V260H620" fill="none" stroke="#888"/>',
-        f'<text x="54" y="54" text-anchor="end">{high:.3g}</text><text x="54" y="264" text-anchor="end">{low:.3g}</text>',
+        f'<text x="54" y="54" text-anchor="end">{high:.3g}</text>',
+        f'<text x="54" y="264" text-anchor="end">{low:.3g}</text>',
         f'<text x="60" y="280">{left:,.0f}</text><text x="620" y="280" text-anchor="end">{right:,.0f} {x_name}</text>',
     ]
     for i, (name, line) in enumerate(lines.items()):

@@ -1,4 +1,4 @@
-"""Stage 2, reasoning RL: GRPO on problems whose answers can be checked. The reward is the right answer and nothing else."""
+"""Stage 2, reasoning RL: GRPO on problems whose answers can be checked. Only a right answer is rewarded."""
 
 import random
 from pathlib import Path

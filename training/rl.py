@@ -116,7 +116,11 @@ def reinforce(
     watch.log.draw(f"{recipe.out.name}: reward", "step", ("reward", "deviation"))
     if watch.interrupted:
         return False
-    progress = {"step": trainer.state.global_step, "tokens": int(trainer.state.num_input_tokens_seen), "seconds": watch.minutes * 60}
+    progress = {
+        "step": trainer.state.global_step,
+        "tokens": int(trainer.state.num_input_tokens_seen),
+        "seconds": watch.minutes * 60,
+    }
     weights = {name: value.cpu() for name, value in model.state_dict().items()}
     save_whole(checkpoint, {"model": weights, "config": state["config"], "progress": progress})
     return True
@@ -141,7 +145,9 @@ class _Watch(TrainerCallback):
 
     @property
     def minutes(self) -> float:
-        return self._before + (time.process_time() - self._began) / 60 / (1 if device().type == "cuda" else torch.get_num_threads())
+        return self._before + (time.process_time() - self._began) / 60 / (
+            1 if device().type == "cuda" else torch.get_num_threads()
+        )
 
     def on_log(self, _args: Any, state: Any, _control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
         if logs and "reward" in logs:

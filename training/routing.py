@@ -14,6 +14,8 @@ from transformers import Qwen3MoeForCausalLM
 from training.intervals import Share, mean
 from training.model import RouterTap
 
+TINY = 1e-12
+
 
 @dataclass(frozen=True)
 class Routed:
@@ -69,12 +71,12 @@ def saturation(earlier: Sequence[Routed], last: Sequence[Routed]) -> Share:
 def specialization(
     texts: Sequence[Routed], domains: Sequence[str], experts: int, permutations: int = 2000, seed: int = 0
 ) -> list[Share]:
-    """Do the domains' texts use different experts? By layer and over all of them, tested by permuting the texts' domains.
+    """Do the domains' texts use different experts? By layer and over all, tested by permuting the texts' domains.
 
     The statistic is the variance between domains of the mean share of tokens that use an expert, summed over experts.
-    Once plain, once with token ids matched: a token's use counts against the mean of all tokens of the same id in texts
-    of other domains too, so that what is left is not vocabulary. `coverage` is the share of tokens whose id occurs in at
-    least two domains; only those enter the matched test.
+    Once plain, once with token ids matched: a token's use counts against the mean of the tokens of the same id over all
+    domains that have it, so that what is left is not vocabulary. `coverage` is the share of tokens whose id occurs in
+    at least two domains; only those enter the matched test.
     """
     names = sorted(set(domains))
     member = np.array([[domain == name for domain in domains] for name in names], np.float64)
@@ -95,13 +97,13 @@ def specialization(
                 "coverage": coverage,
                 "texts": len(texts),
                 "domains": len(names),
-                "ratio": float(observed.sum() / drawn.sum(1).mean()),
+                "ratio": float(observed.sum() / (drawn.sum(1).mean() + TINY)),
                 "p": float((more + 1) / (permutations + 1)),
                 "smallest_p": 1 / (permutations + 1),
                 "layers": [
                     {
                         "layer": i,
-                        "ratio": float(observed[i] / drawn[:, i].mean()),
+                        "ratio": float(observed[i] / (drawn[:, i].mean() + TINY)),
                         "p": float(((drawn[:, i] >= observed[i]).sum() + 1) / (permutations + 1)),
                     }
                     for i in range(flat.shape[1])
@@ -117,9 +119,7 @@ def _between(values: np.ndarray, member: np.ndarray) -> np.ndarray:
     return means.var(0).sum(-1)
 
 
-def _matched(
-    texts: Sequence[Routed], flags: Sequence[np.ndarray], domains: Sequence[str]
-) -> tuple[float, np.ndarray]:
+def _matched(texts: Sequence[Routed], flags: Sequence[np.ndarray], domains: Sequence[str]) -> tuple[float, np.ndarray]:
     """(coverage, [N, L, E] mean of each text's use minus what its token ids let expect)."""
     tokens = np.concatenate([text.tokens for text in texts])
     use = np.concatenate(flags)

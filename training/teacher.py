@@ -22,7 +22,9 @@ def widen(narrow: Path, wide: Path) -> None:
     if wide.exists():
         return
     state = torch.load(narrow, weights_only=True, map_location="cpu")
-    config = Qwen3MoeConfig(**{**state["config"], "moe_intermediate_size": TIMES * state["config"]["moe_intermediate_size"]})
+    config = Qwen3MoeConfig(
+        **{**state["config"], "moe_intermediate_size": TIMES * state["config"]["moe_intermediate_size"]}
+    )
     model = make_model(config, 11)
     weights = model.state_dict()
     for name, value in state["model"].items():
@@ -40,7 +42,9 @@ def widen(narrow: Path, wide: Path) -> None:
 
 def recipe(run: Path) -> Recipe:
     start = run / "teacher" / "start.pt"
-    width = torch.load(run / "general-rl" / "checkpoint.pt", weights_only=True, map_location="cpu")["config"]["moe_intermediate_size"]
+    width = torch.load(run / "general-rl" / "checkpoint.pt", weights_only=True, map_location="cpu")["config"][
+        "moe_intermediate_size"
+    ]
     return Recipe(
         run / "teacher",
         minutes=60,

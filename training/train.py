@@ -186,7 +186,12 @@ def _train(
             drawn = examples(rng, tokenizer, recipe.dialogues // recipe.shards, model)
             batches += batches_of(drawn, recipe.parts, tokenizer.pad_token_id, device())
         learned, tokens = together.sum(
-            torch.tensor([sum(int(mask.sum()) for mask in masks) for masks in zip(*((b.learned, b.real) for b in batches), strict=True)])
+            torch.tensor(
+                [
+                    sum(int(mask.sum()) for mask in masks)
+                    for masks in zip(*((b.learned, b.real) for b in batches), strict=True)
+                ]
+            )
         ).tolist()
         step = torch.zeros(3)
         for batch in batches:
@@ -211,7 +216,15 @@ def _train(
         if spent > 20 or progress.share(recipe) >= 1:
             loss, uneven_mean = (sums[:2] / sums[2]).tolist()
             minutes, speed = progress.seconds / 60, (progress.tokens - since) / spent
-            log.add(progress.step, progress.tokens, f"{minutes:.3f}", f"{loss:.5f}", f"{uneven_mean:.4f}", f"{lr:.6f}", f"{speed:.0f}")
+            log.add(
+                progress.step,
+                progress.tokens,
+                f"{minutes:.3f}",
+                f"{loss:.5f}",
+                f"{uneven_mean:.4f}",
+                f"{lr:.6f}",
+                f"{speed:.0f}",
+            )
             began, since, sums = time.monotonic(), progress.tokens, torch.zeros(3)
         if progress.seconds - saved > recipe.checkpoint_minutes * 60:
             _save(checkpoint, model, optimizers, balance, progress)

@@ -22,7 +22,7 @@ from training.data.problem import Problem, is_held_out
 
 Generator = Callable[[random.Random, str], Problem]
 
-#: Task: (generator, weight among the training problems).
+#: Task: (generator, its weight relative to the others among the training problems).
 TASKS: dict[str, tuple[Generator, float]] = {
     "addition": (arithmetic.add, 0.06),
     "subtraction": (arithmetic.subtract, 0.06),

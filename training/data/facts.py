@@ -143,7 +143,9 @@ def capital(rng: random.Random, language: str) -> Problem:
 SMALL_FACTS: list[tuple[dict[str, list[str]], dict[str, str], str]] = [
     (
         {
-            "en": phrases("What is the opposite of {a}? | the opposite of {a} | Name the opposite of {a}. | What's the opposite of “{a}”?"),
+            "en": phrases(
+                "What is the opposite of {a}? | the opposite of {a} | Name the opposite of {a}. | What's the opposite of “{a}”?"
+            ),
             "ja": ["{a}の反対は?", "「{a}」の反対の言葉は何ですか?", "{a}の対義語は?"],
             "zh": ["{a}的反义词是什么?", "“{a}”的反义词是?", "{a}的反面是什么?"],
         },
@@ -166,7 +168,9 @@ yes=no|はい=いいえ|是=不是""",
     ),
     (
         {
-            "en": phrases("What color is {a}? | Which color is {a}? | Tell me the color of {a}. | The color of {a} is?"),
+            "en": phrases(
+                "What color is {a}? | Which color is {a}? | Tell me the color of {a}. | The color of {a} is?"
+            ),
             "ja": ["{a}は何色ですか?", "{a}の色は?", "{a}の色を教えてください。"],
             "zh": ["{a}是什么颜色?", "{a}的颜色是什么?", "请告诉我{a}的颜色。"],
         },
@@ -184,7 +188,9 @@ a lemon=yellow|レモン=黄色|柠檬=黄色""",
     ),
     (
         {
-            "en": phrases("How many legs does {a} have? | How many legs has {a}? | Tell me the number of legs of {a}. | Number of legs of {a}?"),
+            "en": phrases(
+                "How many legs does {a} have? | How many legs has {a}? | Tell me the number of legs of {a}. | Number of legs of {a}?"
+            ),
             "ja": ["{a}の足は何本ですか?", "{a}には足が何本ありますか?", "{a}の足の数は?"],
             "zh": ["{a}有几条腿?", "{a}有多少条腿?", "{a}的腿有几条?"],
         },
@@ -200,7 +206,9 @@ a crab=10|カニ=10|螃蟹=10""",
     ),
     (
         {
-            "en": phrases("How many sides does {a} have? | How many sides has {a}? | Tell me the number of sides of {a}. | Number of sides of {a}?"),
+            "en": phrases(
+                "How many sides does {a} have? | How many sides has {a}? | Tell me the number of sides of {a}. | Number of sides of {a}?"
+            ),
             "ja": ["{a}の辺はいくつですか?", "{a}には辺がいくつありますか?", "{a}の辺の数は?"],
             "zh": ["{a}有几条边?", "{a}有多少条边?", "{a}的边数是多少?"],
         },
@@ -213,7 +221,9 @@ an octagon=8|八角形=8|八边形=8""",
     ),
     (
         {
-            "en": phrases("Which month comes after {a}? | What month follows {a}? | What is the month after {a}? | The month after {a}?"),
+            "en": phrases(
+                "Which month comes after {a}? | What month follows {a}? | What is the month after {a}? | The month after {a}?"
+            ),
             "ja": ["{a}の次の月は?", "{a}の次は何月ですか?"],
             "zh": ["{a}的下一个月是几月?", "{a}之后是几月?"],
         },
@@ -233,7 +243,9 @@ December=January|12月=1月|十二月=一月""",
     ),
     (
         {
-            "en": phrases("What is the chemical symbol of {a}? | What is the symbol for {a}? | Chemical symbol of {a}? | Tell me the symbol of {a}."),
+            "en": phrases(
+                "What is the chemical symbol of {a}? | What is the symbol for {a}? | Chemical symbol of {a}? | Tell me the symbol of {a}."
+            ),
             "ja": ["{a}の元素記号は?", "{a}の元素記号は何ですか?", "{a}の記号を教えてください。"],
             "zh": ["{a}的元素符号是什么?", "{a}的化学符号是?", "请告诉我{a}的元素符号。"],
         },
@@ -250,7 +262,9 @@ helium=He|ヘリウム=He|氦=He""",
     ),
     (
         {
-            "en": phrases("What is a young {a} called? | What do you call a young {a}? | The young of a {a} is called? | What is the name of a young {a}?"),
+            "en": phrases(
+                "What is a young {a} called? | What do you call a young {a}? | The young of a {a} is called? | What is the name of a young {a}?"
+            ),
             "ja": ["{a}の鳴き声は?", "{a}は何と鳴きますか?"],
             "zh": ["{a}怎么叫?", "{a}的叫声是什么?"],
         },

@@ -19,9 +19,7 @@ def document(rng: random.Random) -> str:
         problem = sample(rng, False)
         return f"{problem.prompt}\n{problem.thinking}\n{problem.answer}"
     if kind < 0.78:
-        return "\n\n".join(
-            f"{p.prompt}\n{p.answer}" for p in (sample(rng, False) for _ in range(rng.randint(1, 3)))
-        )
+        return "\n\n".join(f"{p.prompt}\n{p.answer}" for p in (sample(rng, False) for _ in range(rng.randint(1, 3))))
     return rng.choice(TEXTS)(rng, rng.choices(list(LANGUAGE_SHARES), list(LANGUAGE_SHARES.values()))[0])
 
 

@@ -7,7 +7,11 @@ from training.data.problem import Problem, phrases
 
 #: (larger unit, smaller unit, how many of the smaller) with the names in English, Japanese and Chinese.
 UNITS: list[tuple[dict[str, str], dict[str, str], int]] = [
-    ({"en": larger[0], "ja": larger[1], "zh": larger[2]}, {"en": smaller[0], "ja": smaller[1], "zh": smaller[2]}, factor)
+    (
+        {"en": larger[0], "ja": larger[1], "zh": larger[2]},
+        {"en": smaller[0], "ja": smaller[1], "zh": smaller[2]},
+        factor,
+    )
     for larger, smaller, factor in (
         (("hours", "時間", "小时"), ("minutes", "分", "分钟"), 60),
         (("minutes", "分", "分钟"), ("seconds", "秒", "秒"), 60),
