@@ -11,7 +11,7 @@ from transformers import AutoTokenizer
 
 from analysis import storage
 from app.engine.base import Message
-from app.engine.catalogue import ASSETS, BUNDLED_CARD, EXAMPLE, SUGGESTIONS
+from app.engine.catalogue import BUNDLED_CARD, EXAMPLE, SUGGESTIONS, TRACES
 from app.engine.local import LocalEngine
 from app.engine.opening import open_engine
 from app.engine.prompts import Prompt
@@ -22,7 +22,6 @@ from training.encode import prompt_text, target_text
 from training.evaluate import STAGES, stage_model
 from training.train import device
 
-TRACES = ASSETS / "traces"
 #: What the stages are shown: (task, language) of one held-out problem each.
 SHOWN = (
     ("multiplication", "en"),

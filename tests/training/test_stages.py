@@ -14,6 +14,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3MoeConfig
 
 from analysis import storage
+from app.engine.catalogue import recordings
 from training import (
     cold_start,
     distillation,
@@ -201,6 +202,8 @@ def test_traces_of_the_stages(run: Path, tmp_path: Path) -> None:
         trace = storage.load(tmp_path / "stages" / stage / lines[0]["file"])
         assert trace.num_rows == trace.num_tokens and trace.provenance["revision"] == stage
         assert (tmp_path / "stages" / stage / lines[0]["file"]).stat().st_size < 200_000
+    named = recordings(tmp_path)
+    assert len(named) == len(traces.SHOWN) * len(evaluate.STAGES) and named["sorting en · fusion"].is_file()
 
 
 def test_an_unknown_stage_is_named(capsys: pytest.CaptureFixture[str]) -> None:

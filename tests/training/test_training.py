@@ -200,8 +200,8 @@ def asked_at(step: int) -> Callable[[], bool]:
 
 
 def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
-    """In an interpreter of its own: processes are forked before anything else has started threads. Without the balancing
-    loss, whose counts are summed up at another moment."""
+    """In an interpreter of its own: processes are forked before anything else has started threads. Without the
+    balancing loss, whose counts are summed up at another moment."""
     code = f"""
 import random
 from pathlib import Path
