@@ -51,7 +51,7 @@ class Recipe:
     dialogues: int = 96
     shards: int = 2
     parts: int = 2
-    checkpoint_minutes: float = 4.0
+    checkpoint_minutes: float = 2.0
     probe_minutes: float = 12.0
     workers: int = 0
     overrides: tuple[tuple[str, object], ...] = ()
