@@ -30,6 +30,7 @@ from training.encode import encode, prompt_text
 from training.export import BUNDLED
 from training.intervals import Share, difference, wilson
 from training.model import EXPERTS_FUNCTION
+from training.train import device
 
 BUDGETS = (0, 8, 16, 32, 64, 128)
 LANGUAGES = ("en", "ja", "zh")
@@ -175,7 +176,7 @@ def stage_model(run: Path, stage: str) -> Qwen3MoeForCausalLM | None:
     model = Qwen3MoeForCausalLM(Qwen3MoeConfig(**state["config"])).float()
     model.load_state_dict(state["model"])
     model.set_experts_implementation(EXPERTS_FUNCTION)
-    return model.eval()
+    return model.eval().to(device())
 
 
 def stages(run: Path, n: int, seed: int = 2024) -> list[Share]:
@@ -211,6 +212,7 @@ def evaluate(folder: Path = BUNDLED, n: int = 200, seed: int = 2024) -> dict[str
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     model.set_experts_implementation(EXPERTS_FUNCTION)
+    model.to(device())
     examiner, rng = Examiner(model, tokenizer), random.Random(seed)
     return {
         "parameters": sum(p.numel() for p in model.parameters()),

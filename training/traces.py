@@ -20,7 +20,6 @@ from training.data import sample
 from training.data.dialogues import single
 from training.encode import prompt_text, target_text
 from training.evaluate import STAGES, stage_model
-from training.train import device
 
 #: What the stages are shown: (task, language) of one held-out problem each.
 SHOWN = (
@@ -63,7 +62,7 @@ def record_stages(run: Path, to: Path = TRACES / "stages") -> None:
         model = stage_model(run, stage)
         if model is not None:
             model.set_experts_implementation("grouped_mm")
-            engine = LocalEngine(model.to(device()), tokenizer, name=f"mini-qwen3-moe {stage}", revision=stage)
+            engine = LocalEngine(model, tokenizer, name=f"mini-qwen3-moe {stage}", revision=stage)
             run_job(engine, prompts, RecordJob(to / stage, forced=True))
 
 

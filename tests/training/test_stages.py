@@ -28,7 +28,7 @@ from training import (
     stages,
     traces,
 )
-from training.__main__ import better, main
+from training.__main__ import finish, main
 from training.data import sample
 from training.data.dialogues import single
 from training.decode import Reply
@@ -170,13 +170,10 @@ def test_export_loads_whole(run: Path, tmp_path: Path) -> None:
     assert "Not measured yet" in (folder / "README.md").read_text()
 
 
-def test_every_figure_reaches_the_card(
-    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_every_figure_reaches_the_card(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluate, "greedy", lambda model, tokenizer, prompts, **_: [replied("x")] * len(prompts))
-    export(run / "general-rl", tmp_path / "model")
-    evaluate.main(["--model", str(tmp_path / "model"), "--run", str(run), "--n", "1", "--json"])
-    figures = json.loads(capsys.readouterr().out)
+    finish(run, tmp_path / "model", 1)
+    figures = json.loads((run / "figures.json").read_text())
     assert {row["name"] for row in figures["tasks"]} > {"programs", "sorting", "translation"}
     assert [row["budget"] for row in figures["budget"]] == [*evaluate.BUDGETS, None]
     assert len(figures["obedience"]) == 2 + 3 * len(evaluate.SWITCHES)
@@ -184,14 +181,9 @@ def test_every_figure_reaches_the_card(
     assert [row["stage"] for row in figures["stages"]] == [name for name in ORDER if name != "teacher"]
     by_stage = {row["stage"]: row["saturation"]["share"] for row in figures["stages"]}
     assert by_stage["general-rl"] == 1 and 0 < by_stage["pretraining"] <= 1
-    path = tmp_path / "figures.json"
-    path.write_text(json.dumps(figures))
-    export(run / "general-rl", tmp_path / "model", path)
     card = (tmp_path / "model" / "README.md").read_text()
     for words in ("What each stage changes", "distillation-on", "thinking budget", "What it cannot do", "MaxVio"):
         assert words in card
-    monkeypatch.setattr("training.__main__.FINISHED", ("general-rl",))
-    assert better(run, 1) == "general-rl"
 
 
 def test_traces_of_the_stages(run: Path, tmp_path: Path) -> None:
