@@ -1,7 +1,9 @@
-"""The model card: text around the figures of `training.evaluate`. Knows no model; every number comes in."""
+"""The model card: text around the figures of `training.evaluate`. Knows the tasks and no model; every number comes in."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from training.data import KNOWLEDGE, MULTI_STEP, REASONING
 
 HEAD = """---
 license: apache-2.0
@@ -93,6 +95,7 @@ def figures_text(figures: Mapping[str, Any]) -> str:
         "Measured by `python -m training.evaluate` on held-out problems: greedy decoding, the saved bfloat16 weights\n"
         "computed in float32. An answer counts only if it is exactly right, word for word. Square brackets: 95%\n"
         "intervals (Wilson's for shares, Newcombe's for differences, bootstrap over texts for saturation).\n",
+        _aims(figures),
         _modes("task", [*figures["groups"], *figures["tasks"]]),
         _modes("language", figures["languages"]),
         _table(
@@ -132,6 +135,50 @@ def figures_text(figures: Mapping[str, Any]) -> str:
     if figures.get("stages"):
         parts.append(_stages(figures["stages"]))
     return "\n".join(parts)
+
+
+def _aims(figures: Mapping[str, Any]) -> str:
+    """What the recipe aims at, what came out, and whether that is enough. Point values decide, not their intervals."""
+    tasks = {row["name"]: row for row in figures["tasks"]}
+    groups = {row["name"]: row for row in figures["groups"]}
+    weakest = min((tasks[name] for name in REASONING), key=lambda row: row["thinking"]["share"])
+    least = min((tasks[name] for name in MULTI_STEP), key=lambda row: row["gain"]["share"])
+    uneven = max((tasks[name] for name in KNOWLEDGE), key=lambda row: abs(row["gain"]["share"]))
+    budget = [row["right"]["share"] for row in figures["budget"]]
+    stopped = [row["answers_when_stopped"] for row in figures["budget"]]
+    answered = min((row["share"] for row in stopped if row["n"]), default=0.0)
+    load = figures["load"]
+    p_values = [row["p"] for row in figures["specialization"]]
+    shares = {
+        "thinking, reasoning tasks together: at least 95%": (groups["reasoning"]["thinking"]["share"], 0.95),
+        f"thinking, every reasoning task: at least 90% (weakest: {weakest['name']})": (
+            weakest["thinking"]["share"],
+            0.9,
+        ),
+        f"gain by thinking, every multi-step task: at least 25 points (least: {least['name']})": (
+            least["gain"]["share"],
+            0.25,
+        ),
+        "mode obedience: at least 99.5%": (figures["obedience"][0]["share"], 0.995),
+        "well-formed answers: all": (figures["well_formed"]["share"], 1.0),
+        "an answer after every forced stop": (answered, 1.0),
+        "least used expert: at least 10% of the uniform share": (load["smallest_share"], 0.1),
+    }
+    rows = [(aim, f"{100 * share:.1f}%", _reached(share >= bar)) for aim, (share, bar) in shares.items()]
+    gap = uneven["gain"]["share"]
+    rising = all(b >= a - 0.02 for a, b in zip(budget, budget[1:], strict=False)) and budget[-1] > budget[0]
+    curve = " ".join(f"{100 * share:.0f}" for share in budget)
+    rows += [
+        (f"knowledge equal in both modes: ± 3 points (most uneven: {uneven['name']})", f"{100 * gap:+.1f}", _reached(abs(gap) <= 0.03)),
+        ("accuracy rises with the budget", f"{curve}%", _reached(rising)),
+        ("mean MaxVio: under 1", f"{load['mean_max_violation']:.2f}", _reached(load["mean_max_violation"] < 1)),
+        ("domain specialization: p < 0.05, plain and token-matched", " ".join(f"{p:.4f}" for p in p_values), _reached(max(p_values) < 0.05)),
+    ]  # fmt: skip
+    return _table(("aim of the recipe", "measured", ""), rows)
+
+
+def _reached(yes: bool) -> str:
+    return "reached" if yes else "**not reached**"
 
 
 def _stages(rows: Sequence[Mapping[str, Any]]) -> str:
