@@ -8,6 +8,7 @@ stages changed. Knows the task list, not how anything was trained.
 import argparse
 import json
 import random
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +35,12 @@ from training.train import device
 
 BUDGETS = (0, 8, 16, 32, 64, 128)
 LANGUAGES = ("en", "ja", "zh")
-#: (name, hard switch, soft switch, whether it should think)
+#: (name, hard switch, soft switch)
 SWITCHES = (
-    ("thinking, no switch", True, "", True),
-    ("/think", True, "/think", True),
-    ("/no_think", True, "/no_think", False),
-    ("enable_thinking=False", False, "", False),
+    ("thinking, no switch", True, ""),
+    ("/think", True, "/think"),
+    ("/no_think", True, "/no_think"),
+    ("enable_thinking=False", False, ""),
 )
 STAGES = ("pretraining", "cold-start", "reasoning-rl", "fusion", "general-rl", "distillation-off", "distillation-on")
 
@@ -65,6 +66,7 @@ class Examiner:
         return self.tokenizer.encode(text, add_special_tokens=False)
 
     def ask(self, dialogues: list[Dialogue]) -> list[Reply]:
+        print(f"  {len(dialogues)} dialogues to answer", file=sys.stderr, flush=True)
         return greedy(self.model, self.tokenizer, [self.ids(prompt_text(self.tokenizer, d)) for d in dialogues])
 
     def accuracy(self, rng: random.Random, n: int) -> dict[str, Any]:
@@ -102,23 +104,22 @@ class Examiner:
 
     def obedience(self, rng: random.Random, n: int) -> list[Share]:
         """Does it think exactly where the switches say so? By switch and language, and in longer dialogues."""
-        rows = []
-        for name, hard, soft, thinks in SWITCHES:
+        asked: list[tuple[str, Dialogue]] = []
+        for name, hard, soft in SWITCHES:
             for language in LANGUAGES:
                 problems = [sample(rng, True, language=language) for _ in range(n)]
-                replies = self.ask([single(p, hard, soft) for p in problems])
-                obeyed = sum(bool(r.thinking) == thinks and r.well_formed for r in replies)
-                rows.append({"name": f"{name}, {language}", **wilson(obeyed, n)})
-        dialogues: list[Dialogue] = []
-        while len(dialogues) < n:
+                asked += [(f"{name}, {language}", single(problem, hard, soft)) for problem in problems]
+        while len(asked) < (len(SWITCHES) * len(LANGUAGES) + 1) * n:
             dialogue = make_dialogue(rng, True)
             if not dialogue.cut and len(dialogue.messages) > 1:
-                dialogues.append(dialogue)
-        replies = self.ask(dialogues)
-        obeyed_each = [bool(r.thinking) == d.thinks and r.well_formed for r, d in zip(replies, dialogues, strict=True)]
-        rows.append({"name": "dialogues with history, system message, any switch", **wilson(sum(obeyed_each), n)})
-        total = sum(round(row["share"] * row["n"]) for row in rows)
-        return [{"name": "all together", **wilson(total, sum(row["n"] for row in rows))}, *rows]
+                asked.append(("dialogues with history, system message, any switch", dialogue))
+        replies = self.ask([dialogue for _, dialogue in asked])
+        obeyed: dict[str, list[bool]] = {}
+        for (name, dialogue), reply in zip(asked, replies, strict=True):
+            obeyed.setdefault(name, []).append(bool(reply.thinking) == dialogue.thinks and reply.well_formed)
+        rows = [{"name": name, **wilson(sum(marks), len(marks))} for name, marks in obeyed.items()]
+        every = [mark for marks in obeyed.values() for mark in marks]
+        return [{"name": "all together", **wilson(sum(every), len(every))}, *rows]
 
     def budget(self, rng: random.Random, n: int) -> list[Share]:
         """Right answers to reasoning problems when the thinking is stopped after so many tokens of its own."""
@@ -188,6 +189,7 @@ def stages(run: Path, n: int, seed: int = 2024) -> list[Share]:
     last = routing.routed(models[chain[-1]], texts)
     rows = []
     for stage, model in models.items():
+        print(f"measuring {stage}", file=sys.stderr, flush=True)
         progress = torch.load(run / stage / "checkpoint.pt", weights_only=True, map_location="cpu")["progress"]
         examiner = Examiner(model, tokenizer)
         measured = examiner.accuracy(random.Random(seed), n)
