@@ -42,7 +42,7 @@ def greedy(
     max_new_tokens: int = 320,
     batch: int = 128,
 ) -> list[Reply]:
-    """The likeliest replies in the order of `prompts`."""
+    """The likeliest replies."""
     return written(model, tokenizer, prompts, max_new_tokens, batch)
 
 
@@ -55,25 +55,22 @@ def written(
     batch: int,
     temperature: float = 0.0,
 ) -> list[Reply]:
-    """Replies in the order of `prompts` (token ids); drawn where there is a temperature, from torch's generator.
+    """Replies to `prompts` (token ids); drawn where there is a temperature, from torch's generator.
 
-    Prompts of similar length run together, padded on the left.
+    `batch` prompts run together, padded on the left, until the last of them is answered: like belongs to like.
     """
-    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     pad, eos = tokenizer.pad_token_id, tokenizer.eos_token_id
     drawn = {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature else {"do_sample": False}
     config = GenerationConfig(max_new_tokens=max_new_tokens, eos_token_id=eos, pad_token_id=pad, **drawn)
-    replies: list[Reply | None] = [None] * len(prompts)
-    for start in range(0, len(order), batch):
-        part = order[start : start + batch]
-        longest = max(len(prompts[i]) for i in part)
-        ids = torch.tensor([[pad] * (longest - len(prompts[i])) + prompts[i] for i in part], device=model.device)
-        mask = torch.tensor(
-            [[0] * (longest - len(prompts[i])) + [1] * len(prompts[i]) for i in part], device=model.device
-        )
+    replies = []
+    for start in range(0, len(prompts), batch):
+        part = prompts[start : start + batch]
+        longest = max(map(len, part))
+        ids = torch.tensor([[pad] * (longest - len(row)) + row for row in part], device=model.device)
+        mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in part], device=model.device)
         output = model.generate(input_ids=ids, attention_mask=mask, generation_config=config)
-        for i, row in zip(part, output[:, longest:].tolist(), strict=True):
+        for row in output[:, longest:].tolist():
             ended = eos in row
             said = row[: row.index(eos)] if ended else row
-            replies[i] = Reply(said, tokenizer.decode(said), ended)
-    return [reply for reply in replies if reply is not None]
+            replies.append(Reply(said, tokenizer.decode(said), ended))
+    return replies

@@ -123,7 +123,7 @@ class Examiner:
 
     def budget(self, rng: random.Random, n: int) -> list[Share]:
         """Right answers to reasoning problems when the thinking is stopped after so many tokens of its own."""
-        problems = [sample(rng, True, REASONING[i % len(REASONING)]) for i in range(n)]
+        problems = [sample(rng, True, REASONING[i * len(REASONING) // n]) for i in range(n)]
         prompts = [self.ids(prompt_text(self.tokenizer, single(p, True))) for p in problems]
         thoughts = greedy(self.model, self.tokenizer, prompts)
         end, opened = self.tokenizer.convert_tokens_to_ids("</think>"), self.ids("<think>\n")
