@@ -15,7 +15,7 @@ from app.engine.catalogue import BUNDLED_CARD, EXAMPLE, SUGGESTIONS, TRACES
 from app.engine.local import LocalEngine
 from app.engine.opening import open_engine
 from app.engine.prompts import Prompt
-from app.engine.recording import RecordJob, run_job
+from app.engine.recording import SETTINGS, RecordJob, run_job
 from training.data import sample
 from training.data.dialogues import single
 from training.encode import prompt_text, target_text
@@ -63,7 +63,7 @@ def record_stages(run: Path, to: Path = TRACES / "stages") -> None:
         if model is not None:
             model.set_experts_implementation("grouped_mm")
             engine = LocalEngine(model, tokenizer, name=f"mini-qwen3-moe {stage}", revision=stage)
-            run_job(engine, prompts, RecordJob(to / stage, forced=True))
+            _record(engine, prompts, RecordJob(to / stage, forced=True))
 
 
 def record_gallery(to: Path = TRACES / "gallery") -> None:
@@ -72,9 +72,15 @@ def record_gallery(to: Path = TRACES / "gallery") -> None:
     asked = {"en": SUGGESTIONS, **BUNDLED_CARD.translated}
     prompts = [(language, text) for language in asked for text in dict.fromkeys((*asked[language], *MORE[language]))]
     shutil.rmtree(to, ignore_errors=True)
-    run_job(
+    _record(
         engine,
         [Prompt(i, (Message("user", text),), {"language": language}) for i, (language, text) in enumerate(prompts)],
         RecordJob(to, modes=("thinking", "non-thinking"), temperature=0.0, max_new_tokens=400),
     )
     storage.save(engine.run(SUGGESTIONS[0], seed=0, router_scores=True), EXAMPLE)
+
+
+def _record(engine: LocalEngine, prompts: list[Prompt], job: RecordJob) -> None:
+    """Recorded once and whole: what a recording keeps to be resumed is not needed, and names this machine's folders."""
+    run_job(engine, prompts, job)
+    (job.out / SETTINGS).unlink()
