@@ -105,6 +105,12 @@ def test_expressions_are_reduced_to_their_value(language: str) -> None:
         assert last_number(problem.thinking) == int(value)
 
 
+def test_sums_go_figure_by_figure() -> None:
+    assert expressions.work(47, "+", 36) == "47+36=77+6=83"
+    assert expressions.work(574, "-", 146) == "574-146=474-46=434-6=428"
+    assert expressions.work(47, "+", 40) == "47+40=87" and expressions.work(7, "×", 6) == "7×6=42"
+
+
 def test_an_expression_goes_one_operation_at_a_time() -> None:
     lines, value = expressions.reduce(["(", 12, "+", 7, ")", "×", 4, "-", 9])
     assert lines == ["(12+7)×4-9", "12+7=19", "19×4-9", "19×4=40+36=76", "76-9=67"] and value == 67
@@ -126,7 +132,8 @@ def test_sorting_steps_lead_to_the_answer(language: str) -> None:
         else:
             place = len(numbers) // 2 if kind == "median" else int(kind.split()[0]) - 1
             assert last_number(problem.answer) == last_number(lines[-1]) == ordered[place]
-            assert [int(n) for n in lines[-2].split()] == ordered
+            assert lines[-1].startswith(f"#{place + 1} ")
+            assert [int(n) for n in lines[-3 if kind == "median" else -2].split()] == ordered
 
 
 def test_numbers_are_gathered_by_their_first_figure() -> None:
@@ -143,7 +150,7 @@ def test_numbers_are_gathered_by_their_first_figure() -> None:
 def test_comparing_names_the_right_number(language: str) -> None:
     for problem in draw("comparing", language):
         _, low, high = problem.key.split(":")
-        a, sign, b = re.search(r"(\d+)([<>=])(\d+)$", problem.thinking).groups()  # type: ignore[union-attr]
+        a, sign, b = re.search(r"(\d+)([<>=])(\d+)(?: m\w\w \d+)?$", problem.thinking).groups()  # type: ignore[union-attr]
         assert {a, b} == {low, high}
         assert sign == ("=" if int(a) == int(b) else ">" if int(a) > int(b) else "<")
         named = re.match(r"\d+", problem.answer)
@@ -152,6 +159,7 @@ def test_comparing_names_the_right_number(language: str) -> None:
             continue
         larger = any(word in problem.answer for word in ("larger", "大きい", "更大"))
         assert named.group() == (high if larger else low)
+        assert problem.thinking.endswith(f" {'max' if larger else 'min'} {named.group()}")
 
 
 def test_comparison_stops_at_the_first_difference() -> None:

@@ -24,22 +24,22 @@ Generator = Callable[[random.Random, str], Problem]
 
 #: Task: (generator, its weight relative to the others among the training problems).
 TASKS: dict[str, tuple[Generator, float]] = {
-    "addition": (arithmetic.add, 0.06),
-    "subtraction": (arithmetic.subtract, 0.06),
-    "multiplication": (arithmetic.multiply, 0.10),
+    "addition": (arithmetic.add, 0.05),
+    "subtraction": (arithmetic.subtract, 0.05),
+    "multiplication": (arithmetic.multiply, 0.09),
     "division": (arithmetic.divide, 0.07),
     "expressions": (expressions.evaluate, 0.09),
     "comparing": (ordering.compare, 0.04),
-    "sorting": (ordering.sort, 0.10),
+    "sorting": (ordering.sort, 0.12),
     "spelling": (words.spell, 0.04),
     "reversing": (words.reverse, 0.05),
-    "counting": (words.count_letters, 0.06),
-    "dates": (dates.date, 0.08),
-    "units": (units.convert, 0.04),
-    "programs": (programs.predict, 0.08),
-    "translation": (translation.translate, 0.06),
-    "capitals": (facts.capital, 0.04),
-    "facts": (facts.small_fact, 0.03),
+    "counting": (words.count_letters, 0.07),
+    "dates": (dates.date, 0.10),
+    "units": (units.convert, 0.05),
+    "programs": (programs.predict, 0.10),
+    "translation": (translation.translate, 0.08),
+    "capitals": (facts.capital, 0.05),
+    "facts": (facts.small_fact, 0.04),
     "conversation": (conversation.talk, 0.08),
 }
 #: What is asked from memory. There is nothing to work out, so both modes should know it equally well.

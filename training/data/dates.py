@@ -5,6 +5,7 @@ Knows a year of 365 days (no year is ever named) and a clock of 24 hours.
 
 import random
 
+from training.data.expressions import work
 from training.data.problem import Problem, phrases
 
 WEEKDAYS = {
@@ -106,7 +107,7 @@ def _date_later(rng: random.Random, language: str) -> Problem:
     """Month by month: what is over a month's length goes into the next."""
     month, n = rng.randrange(10), rng.randint(2, 50)
     day = rng.randint(1, LENGTHS[month])
-    total, now, lines = day + n, month, [f"{day}+{n}={day + n}"]
+    total, now, lines = day + n, month, [work(day, "+", n)]
     while total > LENGTHS[now]:
         lines.append(f"{_month(now, language)} {LENGTHS[now]}: {total}-{LENGTHS[now]}={total - LENGTHS[now]}")
         total -= LENGTHS[now]
@@ -126,7 +127,7 @@ def _days_between(rng: random.Random, language: str) -> Problem:
     lines = [f"{_month(month, language)} {LENGTHS[month]}-{day}={total}"]
     for now in range(month + 1, last + 1):
         more = end if now == last else LENGTHS[now]
-        lines.append(f"{_month(now, language)} {more}: {total}+{more}={total + more}")
+        lines.append(f"{_month(now, language)} {more}: {work(total, '+', more)}")
         total += more
     prompt = rng.choice(DAYS_BETWEEN[language]).format(
         d=date_name(month, day, language), e=date_name(last, end, language)
@@ -137,7 +138,7 @@ def _days_between(rng: random.Random, language: str) -> Problem:
 
 def _time_later(rng: random.Random, language: str) -> Problem:
     hour, minute, n = rng.randint(0, 20), rng.randrange(0, 60), rng.randint(5, 180)
-    total, now, lines = minute + n, hour, [f"{minute}+{n}={minute + n}"]
+    total, now, lines = minute + n, hour, [work(minute, "+", n)]
     while total >= 60:
         now += 1
         lines.append(f"{now}: {total}-60={total - 60}")
@@ -155,9 +156,9 @@ def _minutes_between(rng: random.Random, language: str) -> Problem:
     total = 60 - minute
     lines = [f"{hour + 1}:00 60-{minute}={total}"]
     for now in range(hour + 2, last + 1):
-        lines.append(f"{now}:00 {total}+60={total + 60}")
+        lines.append(f"{now}:00 {work(total, '+', 60)}")
         total += 60
-    lines.append(f"{last}:{end:02} {total}+{end}={total + end}")
+    lines.append(f"{last}:{end:02} {work(total, '+', end)}")
     total += end
     prompt = rng.choice(MINUTES_BETWEEN[language]).format(d=f"{hour}:{minute:02}", e=f"{last}:{end:02}")
     key = f"minutes:{hour}:{minute}:{last}:{end}"

@@ -39,12 +39,19 @@ Token = int | str
 
 
 def work(a: int, sign: str, b: int) -> str:
-    """One operation written out: `19×4=40+36=76`, `47+36=83`."""
+    """One operation written out: `19×4=40+36=76`, `47+36=77+6=83`. Every step changes one figure, and what it carries."""
     result = {"+": a + b, "-": a - b, "×": a * b, "÷": a // b if b else 0}[sign]
     many, digit = max(a, b), min(a, b)
     if sign == "×" and many > 10 and digit > 1 and many % 10:
         return f"{a}×{b}={many // 10 * 10 * digit}+{many % 10 * digit}={result}"
-    return f"{a}{sign}{b}={result}"
+    written = f"{a}{sign}{b}"
+    if sign in ("+", "-"):
+        for place in (100, 10):
+            part = b // place * place
+            if part and b % place:
+                a, b = (a + part if sign == "+" else a - part), b % place
+                written += f"={a}{sign}{b}"
+    return f"{written}={result}"
 
 
 def reduce(tokens: list[Token]) -> tuple[list[str], int]:

@@ -118,7 +118,8 @@ def sort(rng: random.Random, language: str) -> Problem:
     down = rank.endswith("down")
     place = count // 2 + 1 if rank == "median" else int(rank.split()[0])
     ordered = sorted(numbers, reverse=down)
-    counted = " ".join(f"{i}:{number}" for i, number in enumerate(ordered[:place], 1))
+    counted = " ".join(f"{i}:{number}" for i, number in enumerate(ordered if rank == "median" else ordered[:place], 1))
+    counted = f"{counted}\n#{place} {ordered[place - 1]}" if rank == "median" else f"#{place} {counted}"
     answer = RANKED[language].format(x=ordered[place - 1])
     steps = f"{bucket_steps(numbers, down)}\n{counted}"
     return Problem(phrasing.format(n=shown), steps, answer, "sorting", f"sort:{rank}:{listed}", language)
@@ -149,9 +150,8 @@ def compare(rng: random.Random, language: str) -> Problem:
     prompt = rng.choice((LARGER if sign == ">" else SMALLER)[language]).format(a=a, b=b)
     chosen = max(a, b) if sign == ">" else min(a, b)
     answer = COMPARED[language]["=" if a == b else sign].format(x=chosen)
-    return Problem(
-        prompt, comparison_steps(a, b), answer, "comparing", f"cmp:{min(a, b)}:{max(a, b)}", language, max(a, b) < 20
-    )
+    steps = comparison_steps(a, b) + ("" if a == b else f" {'max' if sign == '>' else 'min'} {chosen}")
+    return Problem(prompt, steps, answer, "comparing", f"cmp:{min(a, b)}:{max(a, b)}", language, max(a, b) < 20)
 
 
 def comparison_steps(a: int, b: int) -> str:

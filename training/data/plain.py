@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from training.data import LANGUAGE_SHARES, sample, translation
 from training.data.dates import MONTHS, WEEKDAYS
+from training.data.expressions import work
 from training.data.problem import Problem, is_held_out
 from training.data.words import random_word
 
@@ -43,7 +44,7 @@ def small_sums(rng: random.Random, language: str) -> str:
     lines = []
     for _ in range(rng.randint(5, 8)):
         x, y = rng.randint(1, 99), rng.randint(1, 99)
-        lines.append(rng.choice([f"{x}+{y}={x + y}", f"{max(x, y)}-{min(x, y)}={abs(x - y)}", f"{x}×10={x * 10}"]))
+        lines.append(rng.choice([work(x, "+", y), work(max(x, y), "-", min(x, y)), f"{x}×10={x * 10}"]))
     return "\n".join(lines)
 
 
@@ -87,5 +88,5 @@ def known(rng: random.Random, language: str) -> str:
 
 
 TEXTS: tuple[Callable[[random.Random, str], str], ...] = (
-    counting, figures, figures, small_sums, letters, letters, calendar, story, word_list, known,
+    counting, figures, figures, small_sums, letters, letters, calendar, story, story, word_list, word_list, known, known,
 )  # fmt: skip

@@ -69,7 +69,7 @@ def _forth(n: int, factor: int) -> list[str]:
         return [work(n, "×", factor)]
     tens, ones = factor // 10 * 10, factor % 10
     first = [f"{n}×10={n * 10}"] if tens == 10 else [work(n, "×", tens // 10), f"{n}×{tens}={n * tens}"]
-    return [*first, work(n, "×", ones), f"{n * tens}+{n * ones}={n * factor}"]
+    return [*first, work(n, "×", ones), work(n * tens, "+", n * ones)]
 
 
 def _back(n: int, factor: int) -> list[str]:
