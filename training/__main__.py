@@ -3,6 +3,7 @@
 import argparse
 import json
 import random
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -66,10 +67,17 @@ def main(arguments: list[str] | None = None) -> int:
         return 0 if STAGES[given.stages[0]](given.out, tokenizer_in(given.out), given, stop) else 1
     options = [f"--{name}={getattr(given, name)}" for name in ("out", "to", "scale", "n", "seed")]
     for name in given.stages or [*STAGES, "finish"]:
-        # A process for each, so that none starts with another's threads and memory.
-        if subprocess.run([sys.executable, "-m", "training", name, *options], check=False).returncode:
+        if run_alone(name, options):
             return 1
     return 0
+
+
+def run_alone(stage: str, options: list[str]) -> int:
+    """A stage in a process of its own, without another's threads and memory; a stop asked of this one is passed on."""
+    process = subprocess.Popen([sys.executable, "-m", "training", stage, *options])
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: process.send_signal(signal.SIGTERM))
+    return process.wait()
 
 
 if __name__ == "__main__":
