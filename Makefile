@@ -48,7 +48,7 @@ $(VENV)/.demo: requirements.txt | $(PY)
 	@$(PIP_INSTALL) -r requirements.txt || { echo "$(SETUP_HELP)" >&2; exit 1; }
 	@touch $@
 
-$(VENV)/.dev: requirements.txt requirements-dev.txt | $(PY)
+$(VENV)/.dev: requirements.txt training/requirements.txt requirements-dev.txt | $(PY)
 	@echo "Installing what the page and its tests need (once; some minutes) …"
 	@$(PIP_INSTALL) -r requirements-dev.txt || { echo "$(SETUP_HELP)" >&2; exit 1; }
 	@touch $(VENV)/.demo $@

@@ -218,6 +218,11 @@ def test_the_readmes_notebook_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert names["load"].phase == "thinking" and names["load"].n > 0
 
 
+def test_what_comes_along_is_small() -> None:
+    sizes = [path.stat().st_size for path in (ROOT / "assets").rglob("*") if path.is_file()]
+    assert max(sizes) <= 10_000_000 and sum(sizes) <= 25_000_000
+
+
 def test_one_version() -> None:
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     assert re.findall(r'^version = "(.+)"', project, re.M) == [__version__]

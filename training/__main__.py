@@ -1,45 +1,84 @@
-"""The whole recipe in one command: `python -m training [--minutes M] [--out DIR] [--to DIR]`. Run again to continue."""
+"""The whole recipe in one command: `python -m training [STAGE…] [--out DIR] [--to DIR]`. Run again to continue."""
 
 import argparse
 import json
-from dataclasses import replace
+import random
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
-from analysis import storage
-from app.engine.catalogue import EXAMPLE, SUGGESTIONS
-from app.engine.opening import open_engine
-from training.evaluate import evaluate
+from transformers import AutoTokenizer
+
+from training.evaluate import Examiner, evaluate, stage_model, stages
 from training.export import BUNDLED, export
-from training.train import Recipe, stop_on_signal, train
+from training.stages import STAGES
+from training.traces import record_gallery, record_stages
+from training.train import Recipe, stop_on_signal, tokenizer_in
+
+#: The two models that may be bundled: trained through the four stages, or distilled from the wider teacher.
+FINISHED = ("general-rl", "distillation-on")
 
 
-def record_example() -> None:
-    """The bundled model's answer that the page plays before the first message."""
-    storage.save(open_engine().run(SUGGESTIONS[0], seed=0, router_scores=True), EXAMPLE)
+def better(run: Path, n: int) -> str:
+    """The finished stage that answers more problems rightly when it thinks. The problems are not those of the card."""
+    tokenizer = AutoTokenizer.from_pretrained(run / "tokenizer")
+    shares = {}
+    for stage in FINISHED:
+        if (model := stage_model(run, stage)) is not None:
+            tasks = Examiner(model, tokenizer).accuracy(random.Random("choice"), n)["tasks"]
+            shares[stage] = sum(row["thinking"]["share"] for row in tasks)
+            print(f"{stage}: {100 * shares[stage] / len(tasks):.1f}% right when it thinks")
+    return max(shares, key=lambda stage: shares[stage])
 
 
-def main(arguments: list[str] | None = None) -> None:
+def finish(run: Path, to: Path, n: int) -> None:
+    """The better model, measured, with its card and its traces."""
+    chosen = run / better(run, max(1, n // 4))
+    export(chosen, to)
+    measured = {**evaluate(to, n), "stages": stages(run, max(1, n // 4))}
+    figures = run / "figures.json"
+    figures.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
+    export(chosen, to, figures)
+    if to == BUNDLED:
+        record_stages(run)
+        record_gallery()
+    print(f"finished: model and card in {to}, figures in {figures}")
+
+
+def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m training", description="Train, export and measure the bundled model."
+        prog="python -m training", description="Train, measure and export the bundled model, stage by stage."
     )
-    parser.add_argument("--out", type=Path, default=Path("build/training"), help="folder for log and checkpoints")
+    parser.add_argument("stages", nargs="*", metavar="STAGE", help=f"only these, of: {', '.join(STAGES)}, finish")
+    parser.add_argument("--out", type=Path, default=Path("build/training"), help="folder for logs and checkpoints")
     parser.add_argument("--to", type=Path, default=BUNDLED, help="folder of the finished model")
-    parser.add_argument("--minutes", type=float, default=150.0, help="minutes of training")
+    parser.add_argument("--scale", type=float, default=1.0, help="of every stage's minutes; 0.02 is a quick try")
     parser.add_argument("--n", type=int, default=200, help="held-out problems per task and mode")
     parser.add_argument("--seed", type=int, default=Recipe.seed)
     given = parser.parse_args(arguments)
-    stop = stop_on_signal()
-    train(replace(Recipe(out=given.out), minutes=given.minutes, seed=given.seed), resume=True, stop=stop)
-    if stop():
-        return
-    export(given.out, given.to)
-    figures = given.out / "figures.json"
-    figures.write_text(json.dumps(evaluate(given.to, given.n), indent=1) + "\n", encoding="utf-8")
-    export(given.out, given.to, figures)
-    if given.to == BUNDLED:
-        record_example()
-    print(f"finished: model and card in {given.to}, figures in {figures}")
+    if unknown := [name for name in given.stages if name not in (*STAGES, "finish")]:
+        parser.error(f"no stage {', '.join(unknown)}; there are {', '.join(STAGES)} and finish")
+    if given.stages == ["finish"]:
+        finish(given.out, given.to, given.n)
+        return 0
+    if len(given.stages) == 1:
+        stop = stop_on_signal()
+        return 0 if STAGES[given.stages[0]](given.out, tokenizer_in(given.out), given, stop) else 1
+    options = [f"--{name}={getattr(given, name)}" for name in ("out", "to", "scale", "n", "seed")]
+    for name in given.stages or [*STAGES, "finish"]:
+        if run_alone(name, options):
+            return 1
+    return 0
+
+
+def run_alone(stage: str, options: list[str]) -> int:
+    """A stage in a process of its own, without another's threads and memory; a stop asked of this one is passed on."""
+    process = subprocess.Popen([sys.executable, "-m", "training", stage, *options])
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: process.send_signal(signal.SIGTERM))
+    return process.wait()
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

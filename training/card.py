@@ -1,7 +1,9 @@
-"""The model card: text around the figures of `training.evaluate`. Knows no model; every number comes in."""
+"""The model card: text around the figures of `training.evaluate`. Knows the tasks and no model; every number comes in."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from training.data import KNOWLEDGE, MULTI_STEP, REASONING
 
 HEAD = """---
 license: apache-2.0
@@ -23,12 +25,13 @@ nobody should take it for Qwen's.
 | layers / hidden size | 6 / 128, every layer a mixture of experts |
 | experts / used per token | 64 / 8, gate weights renormalised, no shared expert, expert width 32 |
 | attention | 4 query heads, 2 key-value heads of 32, QK norm, tied embeddings |
-| tokenizer | byte-level BPE of 1,280 pieces, single digits, Qwen3's ChatML and thinking tokens |
+| tokenizer | byte-level BPE of {pieces:,} pieces, single digits, Qwen3's ChatML and thinking tokens |
 | modes | thinking and non-thinking: `enable_thinking`, `/think` and `/no_think`, early-stop sentence |
 | weights | bfloat16 safetensors |
 
-It adds, subtracts, multiplies, compares and sorts numbers, spells and reverses words, counts letters, names
-capitals, and makes a little small talk, mainly in English and partly in Japanese and Chinese. In thinking mode it
+It calculates with whole numbers, reduces expressions, sorts and compares, reads small Python programs, works with
+dates and units, spells, reverses and counts letters, translates short sentences of a closed vocabulary, names
+capitals and a few other facts, and makes a little small talk, in English, Japanese and Chinese. In thinking mode it
 writes its steps first.
 
 ```python
@@ -46,28 +49,30 @@ print(tokenizer.decode(model.generate(**prompt, max_new_tokens=300, do_sample=Fa
 
 ## How it was trained
 
-One supervised stage over generated dialogues (`training/` in the project, one command): {tokens} tokens, {steps}
-steps, {minutes} minutes on two CPU cores. Of the dialogues about a third use the template's hard switch, a quarter
-a soft switch in a user or system message, 30% have two or three turns (past thinking is dropped from the history),
-and in 4% the thinking is cut and the model answers after Qwen3's early-stop sentence. Only what the model has to
-write itself is learned. The balancing loss is Qwen3's, with the load counted over several batches. Muon and AdamW,
-warmup, constant rate, linear decay.
+Qwen3's recipe in miniature (`training/` in the project, one command): pretraining on plain text; (1) long-CoT cold
+start; (2) reasoning RL, GRPO with the `trl` library, rewarded for right answers only; (3) thinking mode fusion, with
+every switch and with thinking that is cut by the early-stop sentence; (4) general RL, rewarded for obedience to the
+mode, form, brevity and right answers. Beside it a wider teacher (the four-stage model with experts of twice the
+width, trained on) is distilled into the pretrained model, off-policy and then on-policy. The balancing loss is
+Qwen3's, with the load counted over several batches and over both training processes. Bundled is the stage
+`{stage}`.
 
 Held-out problems are disjoint from training by construction: the split is a hash of the problem (operands, number
-list, word; for capitals and conversation the phrasing). The problems suggested on ExpertScope's page are held out
-too, but for facts and small talk, which nobody can answer without having seen them.
+list, word, program, sentence), for facts and conversation of the phrasing; only a step inside another
+problem (47 + 36 within an expression) may be the same small calculation. The problems suggested on ExpertScope's
+page are held out too, but for facts and small talk, which nobody can answer without having seen them.
 """
 
 LIMITS = """
 ## What it cannot do
 
-- Anything outside the tasks above. It has no knowledge of the world but the capitals it was shown, it cannot write,
-  translate or program, and it often says so. Where a question is unlike anything it was trained on, it may answer
+- Anything outside the tasks above. It has no knowledge of the world but the facts it was shown, it cannot write,
+  explain or program, and it often says so. Where a question is unlike anything it was trained on, it may answer
   something else entirely.
-- Sums of numbers of five and more digits, products of more than two digits by two, decimals, division, longer lists
-  than seven numbers, words of more than twelve letters.
-- The non-thinking mode guesses at multi-step arithmetic and is often wrong. Thinking mode makes mistakes too; do
-  not rely on it.
+- Sums of numbers of five and more digits, products of more than four digits by two, divisors above nine, decimals,
+  lists of more than nine numbers, words of more than twelve letters, sentences of other words than its own.
+- The non-thinking mode guesses at multi-step problems and is often wrong. Thinking mode makes mistakes too; do not
+  rely on it.
 - Its experts are those of a model this small and this narrow. What its routing shows need not hold for a large
   model.
 
@@ -75,59 +80,163 @@ Licence: Apache-2.0, weights included.
 """
 
 
-def model_card(progress: Mapping[str, Any], figures: Mapping[str, Any] | None) -> str:
+def model_card(stage: str, pieces: int, figures: Mapping[str, Any] | None) -> str:
     """The card as Markdown; without figures it says that none have been measured."""
     parameters = f"{figures['parameters'] / 1e6:.1f} million parameters" if figures else "about 5 million parameters"
-    head = HEAD.format(
-        parameters=parameters,
-        tokens=f"{progress['tokens'] / 1e6:.1f} million",
-        steps=f"{progress['step']:,}",
-        minutes=f"{progress['seconds'] / 60:.0f}",
-    )
-    body = (
-        figures_text(figures)
-        if figures
-        else "\n## Figures\n\nNot measured yet: this is a checkpoint of a training under way.\n"
-    )
+    head = HEAD.format(parameters=parameters, stage=stage, pieces=pieces)
+    body = figures_text(figures) if figures else "\n## Figures\n\nNot measured yet: this is a checkpoint on the way.\n"
     return head + body + LIMITS
 
 
 def figures_text(figures: Mapping[str, Any]) -> str:
     """The section with every table of an evaluation."""
+    parts = [
+        "\n## Figures\n",
+        "Measured by `python -m training.evaluate` on held-out problems: greedy decoding, the saved bfloat16 weights\n"
+        "computed in float32. An answer counts only if it is exactly right, word for word. Square brackets: 95%\n"
+        "intervals (Wilson's for shares, Newcombe's for differences, bootstrap over texts for saturation).\n",
+        _aims(figures),
+        _modes("task", [*figures["groups"], *figures["tasks"]]),
+        _modes("language", figures["languages"]),
+        _table(
+            ("stopped after", "right", "answers when stopped", "n"),
+            [
+                (
+                    "never" if row["budget"] is None else f"{row['budget']} tokens",
+                    _share(row["right"]),
+                    _share(row["answers_when_stopped"]) if row["answers_when_stopped"]["n"] else "",
+                    row["right"]["n"],
+                )
+                for row in figures["budget"]
+            ],
+            "Reasoning problems against the thinking budget:",
+        ),
+        _table(
+            ("thinks exactly where it is told to, well-formed", "share", "n"),
+            [(row["name"], _share(row), row["n"]) for row in [*figures["obedience"], figures["well_formed"]]],
+        ),
+        _load(figures["load"]),
+        _table(
+            ("domain specialization", "between domains, times chance", "p", "smallest p", "tokens matched"),
+            [
+                (
+                    f"control: {row['control']}",
+                    f"{row['ratio']:.1f}",
+                    f"{row['p']:.4f}",
+                    f"{row['smallest_p']:.4f}",
+                    f"{100 * row['coverage']:.0f}%",
+                )
+                for row in figures["specialization"]
+            ],
+            f"Do texts of the {figures['specialization'][0]['domains']} tasks use different experts? The prompt is the unit "
+            f"({figures['specialization'][0]['texts']} of them), permuted:",
+        ),
+    ]
+    if figures.get("stages"):
+        parts.append(_stages(figures["stages"]))
+    return "\n".join(parts)
+
+
+def _aims(figures: Mapping[str, Any]) -> str:
+    """What the recipe aims at, what came out, and whether that is enough. Point values decide, not their intervals."""
+    tasks = {row["name"]: row for row in figures["tasks"]}
+    groups = {row["name"]: row for row in figures["groups"]}
+    weakest = min((tasks[name] for name in REASONING), key=lambda row: row["thinking"]["share"])
+    least = min((tasks[name] for name in MULTI_STEP), key=lambda row: row["gain"]["share"])
+    uneven = max((tasks[name] for name in KNOWLEDGE), key=lambda row: abs(row["gain"]["share"]))
+    budget = [row["right"]["share"] for row in figures["budget"]]
+    stopped = [row["answers_when_stopped"] for row in figures["budget"]]
+    answered = min((row["share"] for row in stopped if row["n"]), default=0.0)
+    load = figures["load"]
+    p_values = [row["p"] for row in figures["specialization"]]
+    shares = {
+        "thinking, reasoning tasks together: at least 95%": (groups["reasoning"]["thinking"]["share"], 0.95),
+        f"thinking, every reasoning task: at least 90% (weakest: {weakest['name']})": (
+            weakest["thinking"]["share"],
+            0.9,
+        ),
+        f"gain by thinking, every multi-step task: at least 25 points (least: {least['name']})": (
+            least["gain"]["share"],
+            0.25,
+        ),
+        "mode obedience: at least 99.5%": (figures["obedience"][0]["share"], 0.995),
+        "well-formed answers: all": (figures["well_formed"]["share"], 1.0),
+        "an answer after every forced stop": (answered, 1.0),
+        "least used expert: at least 10% of the uniform share": (load["smallest_share"], 0.1),
+    }
+    rows = [(aim, f"{100 * share:.1f}%", _reached(share >= bar)) for aim, (share, bar) in shares.items()]
+    gap = uneven["gain"]["share"]
+    rising = all(b >= a - 0.02 for a, b in zip(budget, budget[1:], strict=False)) and budget[-1] > budget[0]
+    curve = " ".join(f"{100 * share:.0f}" for share in budget)
+    rows += [
+        (f"knowledge equal in both modes: ± 3 points (most uneven: {uneven['name']})", f"{100 * gap:+.1f}", _reached(abs(gap) <= 0.03)),
+        ("accuracy rises with the budget", f"{curve}%", _reached(rising)),
+        ("mean MaxVio: under 1", f"{load['mean_max_violation']:.2f}", _reached(load["mean_max_violation"] < 1)),
+        ("domain specialization: p < 0.05, plain and token-matched", " ".join(f"{p:.4f}" for p in p_values), _reached(max(p_values) < 0.05)),
+    ]  # fmt: skip
+    return _table(("aim of the recipe", "measured", ""), rows)
+
+
+def _reached(yes: bool) -> str:
+    return "reached" if yes else "**not reached**"
+
+
+def _stages(rows: Sequence[Mapping[str, Any]]) -> str:
+    groups = {row["stage"]: {group["name"]: group for group in row["groups"]} for row in rows}
     lines = [
-        "",
-        "## Figures",
-        "",
-        "Measured by `python -m training.evaluate` on held-out problems: greedy decoding, the saved bfloat16 weights",
-        "computed in float32. An answer counts only if it is exactly right, word for word. Square brackets: Wilson",
-        "95% intervals.",
-        "",
-        "| task | thinking | non-thinking | n per mode |",
-        "|---|---|---|---|",
-    ]
-    for row in figures["tasks"]:
-        lines.append(
-            f"| {row['task']} | {_share(row['thinking'])} | {_share(row['non_thinking'])} | {row['thinking']['n']} |"
+        (
+            row["stage"],
+            f"{row['minutes']:.0f}",
+            f"{row['tokens'] / 1e6:.1f}",
+            _share(groups[row["stage"]]["reasoning"]["thinking"]),
+            _share(groups[row["stage"]]["reasoning"]["non_thinking"]),
+            _share(groups[row["stage"]]["knowledge"]["thinking"]),
+            _share(row["obedience"]),
+            _share(row["saturation"]),
         )
-    lines += ["", "| by language (thinking, tasks in all three) | thinking | n |", "|---|---|---|"]
-    lines += [
-        f"| {row['language']} | {_share(row['thinking'])} | {row['thinking']['n']} |" for row in figures["languages"]
+        for row in rows
     ]
-    lines += ["", "| behaviour | share | n |", "|---|---|---|"]
-    lines += [f"| {row['name']} | {_share(row)} | {row['n']} |" for row in figures["behaviour"]]
-    lines += [
-        "",
-        f"Expert load over {figures['load']['tokens']:,} tokens of held-out dialogues (prompts and answers, both modes).",
-        "Smallest share is the least used expert's against the uniform share; MaxVio is the most used expert's load",
-        "over uniform, minus 1.",
-        "",
-        "| layer | smallest share | MaxVio |",
-        "|---|---|---|",
-    ]
-    lines += [
-        f"| {row['layer']} | {row['smallest_share']:.2f} | {row['max_violation']:.2f} |"
-        for row in figures["load"]["layers"]
-    ]
+    head = ("stage", "minutes", "M tokens", "reasoning, thinking", "reasoning, non-thinking", "knowledge, thinking", "obedience", "saturation")  # fmt: skip
+    return "\n### What each stage changes\n\n" + _table(
+        head,
+        lines,
+        "Saturation: share of a token's experts that the last of the four stages uses too, on fixed texts. "
+        "Pretraining knows no chat format, so its answers cannot count. The tokens of the RL stages are those that were written.",
+    )
+
+
+def _modes(name: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    return _table(
+        (name, "thinking", "non-thinking", "difference", "n per mode"),
+        [
+            (
+                row["name"],
+                _share(row["thinking"]),
+                _share(row["non_thinking"]),
+                _share(row["gain"]),
+                row["thinking"]["n"],
+            )
+            for row in rows
+        ],
+    )
+
+
+def _load(load: Mapping[str, Any]) -> str:
+    return _table(
+        ("layer", "smallest share", "MaxVio"),
+        [
+            *((row["layer"], f"{row['smallest_share']:.2f}", f"{row['max_violation']:.2f}") for row in load["layers"]),
+            ("all", f"{load['smallest_share']:.2f}", f"mean {load['mean_max_violation']:.2f}"),
+        ],
+        f"Expert load over {load['tokens']:,} tokens of held-out dialogues. Smallest share: the least used expert's load\n"
+        "against the uniform share; MaxVio: the most used expert's load over uniform, minus 1.",
+    )
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[object]], before: str = "") -> str:
+    lines = [before, ""] if before else []
+    lines += [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    lines += [f"| {' | '.join(map(str, row))} |" for row in rows]
     return "\n".join(lines) + "\n"
 
 

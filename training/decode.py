@@ -1,4 +1,4 @@
-"""Greedy answers of a model to many prompts at once; no page, no engine, only what training and evaluation need."""
+"""Answers of a model to many prompts at once; no page, no engine, only what training and evaluation need."""
 
 from dataclasses import dataclass
 
@@ -35,7 +35,6 @@ class Reply:
         )
 
 
-@torch.inference_mode()
 def greedy(
     model: Qwen3MoeForCausalLM,
     tokenizer: PreTrainedTokenizerBase,
@@ -43,19 +42,35 @@ def greedy(
     max_new_tokens: int = 320,
     batch: int = 128,
 ) -> list[Reply]:
-    """Replies in the order of `prompts` (token ids). Prompts of similar length run together, padded on the left."""
-    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    """The likeliest replies."""
+    return written(model, tokenizer, prompts, max_new_tokens, batch)
+
+
+@torch.no_grad()
+def written(
+    model: Qwen3MoeForCausalLM,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: list[list[int]],
+    max_new_tokens: int,
+    batch: int,
+    temperature: float = 0.0,
+) -> list[Reply]:
+    """Replies to `prompts` (token ids); drawn where there is a temperature, from torch's generator.
+
+    `batch` prompts run together, padded on the left, until the last of them is answered: like belongs to like.
+    """
     pad, eos = tokenizer.pad_token_id, tokenizer.eos_token_id
-    config = GenerationConfig(do_sample=False, max_new_tokens=max_new_tokens, eos_token_id=eos, pad_token_id=pad)
-    replies: list[Reply | None] = [None] * len(prompts)
-    for start in range(0, len(order), batch):
-        part = order[start : start + batch]
-        longest = max(len(prompts[i]) for i in part)
-        ids = torch.tensor([[pad] * (longest - len(prompts[i])) + prompts[i] for i in part])
-        mask = torch.tensor([[0] * (longest - len(prompts[i])) + [1] * len(prompts[i]) for i in part])
+    drawn = {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature else {"do_sample": False}
+    config = GenerationConfig(max_new_tokens=max_new_tokens, eos_token_id=eos, pad_token_id=pad, **drawn)
+    replies = []
+    for start in range(0, len(prompts), batch):
+        part = prompts[start : start + batch]
+        longest = max(map(len, part))
+        ids = torch.tensor([[pad] * (longest - len(row)) + row for row in part], device=model.device)
+        mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in part], device=model.device)
         output = model.generate(input_ids=ids, attention_mask=mask, generation_config=config)
-        for i, row in zip(part, output[:, longest:].tolist(), strict=True):
+        for row in output[:, longest:].tolist():
             ended = eos in row
-            written = row[: row.index(eos)] if ended else row
-            replies[i] = Reply(written, tokenizer.decode(written), ended)
-    return [reply for reply in replies if reply is not None]
+            said = row[: row.index(eos)] if ended else row
+            replies.append(Reply(said, tokenizer.decode(said), ended))
+    return replies

@@ -3,13 +3,12 @@
 Knows the tokenizer and its chat template; knows nothing of tasks or optimizers.
 """
 
-import random
 from dataclasses import dataclass
 
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from training.data.dialogues import STOP_SENTENCE, Dialogue, make_dialogue
+from training.data.dialogues import STOP_SENTENCE, Dialogue
 
 END = "<|im_end|>"
 
@@ -69,7 +68,14 @@ class Batch:
     real: torch.Tensor
 
 
-def collate(examples: list[Example], pad: int) -> Batch:
+def encode_text(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[Example]:
+    """Documents of plain text, learned from their first token to the end mark."""
+    end = tokenizer.pad_token_id
+    rows = tokenizer.backend_tokenizer.encode_batch(texts, add_special_tokens=False)
+    return [Example([end, *row.ids, end], 1) for row in rows]
+
+
+def collate(examples: list[Example], pad: int, device: torch.device | str = "cpu") -> Batch:
     longest = max(len(example.ids) for example in examples)
     ids = torch.full((len(examples), longest), pad)
     learned = torch.zeros(len(examples), longest, dtype=torch.bool)
@@ -79,20 +85,16 @@ def collate(examples: list[Example], pad: int) -> Batch:
         ids[row, :size] = torch.tensor(example.ids)
         learned[row, example.learned_from : size] = True
         real[row, :size] = True
-    return Batch(ids, learned, real)
+    return Batch(ids.to(device), learned.to(device), real.to(device))
 
 
-def make_batches(tokenizer: PreTrainedTokenizerBase, seed: int, step: int, dialogues: int, parts: int) -> list[Batch]:
-    """The dialogues of one training step, cut by length into `parts` batches so that little is padded.
-
-    They depend on the seed and the step alone, so a resumed run continues exactly where it stopped.
-    """
-    rng = random.Random(f"{seed}:{step}")
-    examples = sorted(encode(tokenizer, [make_dialogue(rng) for _ in range(dialogues)]), key=lambda e: len(e.ids))
-    total = sum(len(example.ids) for example in examples)
+def batches_of(examples: list[Example], parts: int, pad: int, device: torch.device | str = "cpu") -> list[Batch]:
+    """The examples cut by length into (at most) `parts` batches of like size, so that little is padded."""
+    ordered = sorted(examples, key=lambda e: len(e.ids))
+    total = sum(len(example.ids) for example in ordered)
     groups: list[list[Example]] = [[]]
-    for example in examples:
+    for example in ordered:
         if groups[-1] and len(groups) < parts and sum(len(e.ids) for e in groups[-1]) > total / parts:
             groups.append([])
         groups[-1].append(example)
-    return [collate(group, tokenizer.pad_token_id) for group in groups]
+    return [collate(group, pad, device) for group in groups]

@@ -1,47 +1,55 @@
-"""Measures a saved checkpoint: `python -m training.evaluate [--model DIR] [--n N] [--json]`.
+"""Measures a saved checkpoint: `python -m training.evaluate [--model DIR] [--run DIR] [--n N] [--json]`.
 
-Greedy decoding on held-out problems: accuracy by task and mode with Wilson 95% intervals, obedience to the soft
-switches, answers after a forced stop, and how evenly the experts are loaded. Knows the task list, not how anything was
-trained.
+Greedy decoding on held-out problems: accuracy by task, language and mode, accuracy against the thinking budget,
+obedience to every switch, how evenly and how specially the experts are used; with a run's folder also what each of its
+stages changed. Knows the task list, not how anything was trained.
 """
 
 import argparse
 import json
 import random
+import sys
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase, Qwen3MoeForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedTokenizerBase,
+    Qwen3MoeConfig,
+    Qwen3MoeForCausalLM,
+)
 
+from training import routing
 from training.card import figures_text
-from training.data import TASKS, sample
+from training.data import KNOWLEDGE, MULTI_STEP, REASONING, TASKS, sample
 from training.data.dialogues import STOP_SENTENCE, Dialogue, make_dialogue, single
 from training.data.problem import Problem
 from training.decode import Reply, greedy
 from training.encode import encode, prompt_text
 from training.export import BUNDLED
-from training.model import EXPERTS_FUNCTION, RouterTap
+from training.intervals import Share, difference, wilson
+from training.model import EXPERTS_FUNCTION
+from training.train import device
 
-Share = dict[str, Any]
-STOP_AFTER = (0, 8, 24)
+BUDGETS = (0, 8, 16, 32, 64, 128)
+LANGUAGES = ("en", "ja", "zh")
+#: (name, hard switch, soft switch)
+SWITCHES = (
+    ("thinking, no switch", True, ""),
+    ("/think", True, "/think"),
+    ("/no_think", True, "/no_think"),
+    ("enable_thinking=False", False, ""),
+)
+STAGES = ("pretraining", "cold-start", "reasoning-rl", "fusion", "general-rl", "distillation-off", "distillation-on")
 
 
-def wilson(right: int, n: int) -> Share:
-    """Share with its Wilson 95% interval, as `share`, `low`, `high` and `n`."""
-    if not n:
-        return {"share": 0.0, "low": 0.0, "high": 1.0, "n": 0}
-    z, p = 1.959964, right / n
-    middle, half = p + z * z / (2 * n), z * (p * (1 - p) / n + z * z / (4 * n * n)) ** 0.5
-    scale = 1 + z * z / n
-    return {"share": p, "low": max(0.0, (middle - half) / scale), "high": min(1.0, (middle + half) / scale), "n": n}
-
-
-def held_out(rng: random.Random, n: int, task: str, language: str | None = None) -> list[Problem]:
-    """Up to n different held-out prompts of a task (fewer where there are no more)."""
+def held_out(rng: random.Random, n: int, task: str) -> list[Problem]:
+    """Up to n different held-out prompts of a task (fewer where there are no more), a third in each language."""
     found: dict[str, Problem] = {}
-    for _ in range(n * 8):
-        problem = sample(rng, True, task, language)
+    for i in range(n * 8):
+        problem = sample(rng, True, task, LANGUAGES[i % 3])
         found.setdefault(problem.prompt, problem)
         if len(found) == n:
             break
@@ -58,117 +66,162 @@ class Examiner:
         return self.tokenizer.encode(text, add_special_tokens=False)
 
     def ask(self, dialogues: list[Dialogue]) -> list[Reply]:
+        print(f"  {len(dialogues)} dialogues to answer", file=sys.stderr, flush=True)
         return greedy(self.model, self.tokenizer, [self.ids(prompt_text(self.tokenizer, d)) for d in dialogues])
 
-    def tasks(self, rng: random.Random, n: int) -> tuple[list[Share], list[Reply]]:
-        """Accuracy by task in both modes, and all replies."""
-        rows, every = [], []
-        for task in TASKS:
-            problems = held_out(rng, n, task)
-            row: Share = {"task": task}
-            for mode, thinks in (("thinking", True), ("non_thinking", False)):
-                replies = self.ask([single(p, thinks) for p in problems])
-                row[mode] = wilson(
-                    sum(r.answer == p.answer for r, p in zip(replies, problems, strict=True)), len(problems)
-                )
-                every += replies
-            rows.append(row)
-        return rows, every
+    def accuracy(self, rng: random.Random, n: int) -> dict[str, Any]:
+        """Right answers in both modes, by task, by language and of groups of tasks; and well-formed ones."""
+        asked: list[Problem] = [problem for task in TASKS for problem in held_out(rng, n, task)]
+        replies = {
+            mode: self.ask([single(p, mode == "thinking") for p in asked]) for mode in ("thinking", "non_thinking")
+        }
+        right = {
+            mode: [r.ended and r.answer == p.answer for r, p in zip(said, asked, strict=True)]
+            for mode, said in replies.items()
+        }
 
-    def languages(self, rng: random.Random, n: int) -> list[Share]:
-        """Thinking accuracy by language over the tasks that exist in all three."""
-        shared = [task for task, (_, _, languages) in TASKS.items() if len(languages) == 3 and task != "conversation"]
-        rows = []
-        for language in ("en", "ja", "zh"):
-            problems = [p for task in shared for p in held_out(rng, -(-n // len(shared)), task, language)]
-            replies = self.ask([single(p, True) for p in problems])
-            right = sum(r.answer == p.answer for r, p in zip(replies, problems, strict=True))
-            rows.append({"language": language, "thinking": wilson(right, len(problems))})
-        return rows
+        def row(name: str, wanted: list[bool]) -> Share:
+            """Both modes' shares over the problems that are wanted."""
+            both = {
+                mode: wilson(sum(ok for ok, want in zip(marks, wanted, strict=True) if want), sum(wanted))
+                for mode, marks in right.items()
+            }
+            return {"name": name, **both, "gain": difference(both["thinking"], both["non_thinking"])}
+
+        formed = [r.well_formed for said in replies.values() for r in said]
+        groups = {"reasoning": REASONING, "multi-step": MULTI_STEP, "knowledge": KNOWLEDGE}
+        return {
+            "tasks": [row(task, [p.task == task for p in asked]) for task in TASKS],
+            "groups": [row(name, [p.task in tasks for p in asked]) for name, tasks in groups.items()],
+            "languages": [row(language, [p.language == language for p in asked]) for language in LANGUAGES],
+            "each": [
+                row(f"{task} {language}", [p.task == task and p.language == language for p in asked])
+                for task in TASKS
+                for language in LANGUAGES
+            ],
+            "well_formed": {"name": "well-formed answers, both modes", **wilson(sum(formed), len(formed))},
+        }
 
     def obedience(self, rng: random.Random, n: int) -> list[Share]:
-        """Does it think exactly where the last soft switch (or, without one, the mode) says so?"""
-        rows = []
-        for name, switch, thinks in (
-            ("thinks after /think", "/think", True),
-            ("answers at once after /no_think", "/no_think", False),
-        ):
-            problems = [sample(rng, True) for _ in range(n)]
-            replies = self.ask([single(p, True, switch) for p in problems])
-            rows.append({"name": name, **wilson(sum(bool(r.thinking) == thinks and r.well_formed for r in replies), n)})
-        dialogues: list[Dialogue] = []
-        while len(dialogues) < n:
+        """Does it think exactly where the switches say so? By switch and language, and in longer dialogues."""
+        asked: list[tuple[str, Dialogue]] = []
+        for name, hard, soft in SWITCHES:
+            for language in LANGUAGES:
+                problems = [sample(rng, True, language=language) for _ in range(n)]
+                asked += [(f"{name}, {language}", single(problem, hard, soft)) for problem in problems]
+        while len(asked) < (len(SWITCHES) * len(LANGUAGES) + 1) * n:
             dialogue = make_dialogue(rng, True)
             if not dialogue.cut and len(dialogue.messages) > 1:
-                dialogues.append(dialogue)
-        replies = self.ask(dialogues)
-        obeyed = [bool(r.thinking) == d.thinks and r.well_formed for r, d in zip(replies, dialogues, strict=True)]
-        right = [r.answer == d.problem.answer for r, d in zip(replies, dialogues, strict=True) if d.thinks]
-        rows.append({"name": "obeys in dialogues with history, system prompt and any switch", **wilson(sum(obeyed), n)})
-        rows.append({"name": "right last answer in those of them where it thinks", **wilson(sum(right), len(right))})
-        return rows
+                asked.append(("dialogues with history, system message, any switch", dialogue))
+        replies = self.ask([dialogue for _, dialogue in asked])
+        obeyed: dict[str, list[bool]] = {}
+        for (name, dialogue), reply in zip(asked, replies, strict=True):
+            obeyed.setdefault(name, []).append(bool(reply.thinking) == dialogue.thinks and reply.well_formed)
+        rows = [{"name": name, **wilson(sum(marks), len(marks))} for name, marks in obeyed.items()]
+        every = [mark for marks in obeyed.values() for mark in marks]
+        return [{"name": "all together", **wilson(sum(every), len(every))}, *rows]
 
-    def forced_stop(self, rng: random.Random, n: int) -> list[Share]:
-        """Thinking cut after some tokens of its own: does an answer still come, and how often the right one?"""
-        problems = [sample(rng, True) for _ in range(n)]
+    def budget(self, rng: random.Random, n: int) -> list[Share]:
+        """Right answers to reasoning problems when the thinking is stopped after so many tokens of its own."""
+        problems = [sample(rng, True, REASONING[i * len(REASONING) // n]) for i in range(n)]
         prompts = [self.ids(prompt_text(self.tokenizer, single(p, True))) for p in problems]
         thoughts = greedy(self.model, self.tokenizer, prompts)
         end, opened = self.tokenizer.convert_tokens_to_ids("</think>"), self.ids("<think>\n")
         stop, rows = self.ids(STOP_SENTENCE), []
-        for budget in STOP_AFTER:
-            asked, meant = [], []
-            for problem, prompt, thought in zip(problems, prompts, thoughts, strict=True):
-                written = thought.ids[len(opened) :]
-                length = written.index(end) if end in written else len(written)
-                if length > budget:
-                    asked.append(prompt + opened + written[:budget] + stop)
-                    meant.append(problem)
-            replies = greedy(self.model, self.tokenizer, asked, max_new_tokens=64)
-            answered = sum(r.ended and bool(r.text.strip()) and "think>" not in r.text for r in replies)
-            right = sum(r.text.strip() == p.answer for r, p in zip(replies, meant, strict=True))
+        for budget in BUDGETS:
+            answers, stopped = [thought.answer if thought.ended else "" for thought in thoughts], []
+            for i, thought in enumerate(thoughts):
+                own = thought.ids[len(opened) :]
+                if (own.index(end) if end in own else len(own)) > budget:
+                    stopped.append((i, prompts[i] + opened + own[:budget] + stop))
+            replies = greedy(self.model, self.tokenizer, [ids for _, ids in stopped], max_new_tokens=64)
+            for (i, _), reply in zip(stopped, replies, strict=True):
+                answers[i] = reply.text.strip() if reply.ended and "think>" not in reply.text else ""
             rows.append(
-                {"name": f"answers when stopped after {budget} tokens of thinking", **wilson(answered, len(asked))}
+                {
+                    "budget": budget,
+                    "right": wilson(sum(a == p.answer for a, p in zip(answers, problems, strict=True)), n),
+                    "answers_when_stopped": wilson(sum(bool(answers[i]) for i, _ in stopped), len(stopped)),
+                }
             )
-            rows.append({"name": f"right when stopped after {budget} tokens", **wilson(right, len(asked))})
-        return rows
+        right = sum(t.ended and t.answer == p.answer for t, p in zip(thoughts, problems, strict=True))
+        return [*rows, {"budget": None, "right": wilson(right, n), "answers_when_stopped": wilson(0, 0)}]
 
-    @torch.inference_mode()
-    def load(self, rng: random.Random, dialogues: int) -> Share:
-        """Load of every layer's experts over held-out dialogues of the training mixture, as they should be answered."""
-        counts: torch.Tensor | None = None
-        tokens = 0
-        for example in encode(self.tokenizer, [make_dialogue(rng, True) for _ in range(dialogues)]):
-            with RouterTap(self.model) as tap:
-                self.model.model(input_ids=torch.tensor([example.ids]), use_cache=False)
-                rows = torch.stack(
-                    [torch.bincount(ids.flatten(), minlength=logits.shape[1]) for logits, ids in tap.take()]
-                )
-            counts = rows if counts is None else counts + rows
-            tokens += len(example.ids)
-        assert counts is not None
-        relative = counts / counts.sum(1, keepdim=True) * counts.shape[1]
-        layers = [
-            {"layer": i, "smallest_share": float(row.min()), "max_violation": float(row.max() - 1)}
-            for i, row in enumerate(relative)
-        ]
-        return {"tokens": tokens, "layers": layers}
+    def routes(self, rng: random.Random, n: int) -> dict[str, Any]:
+        """Load over held-out dialogues of the training mixture, and specialization by task, both answered rightly."""
+        experts = self.model.config.num_experts
+        mixed = encode(self.tokenizer, [make_dialogue(rng, True) for _ in range(n)])
+        by_task = [(task, sample(rng, True, task)) for task in TASKS for _ in range(max(2, n // len(TASKS)))]
+        texts = routing.routed(
+            self.model, [e.ids for e in encode(self.tokenizer, [single(p, True) for _, p in by_task])]
+        )
+        return {
+            "load": routing.load(routing.routed(self.model, [example.ids for example in mixed]), experts),
+            "specialization": routing.specialization(texts, [task for task, _ in by_task], experts),
+        }
 
 
-def evaluate(folder: Path = BUNDLED, n: int = 200, seed: int = 2024) -> Share:
-    """All figures of a checkpoint, computed in float32."""
+def fixed_texts(tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
+    """The texts that show every stage's routing: two held-out problems of every task, always the same."""
+    rng = random.Random("the same for every stage")
+    problems = [sample(rng, True, task) for task in TASKS for _ in range(2)]
+    return [example.ids for example in encode(tokenizer, [single(problem, True) for problem in problems])]
+
+
+def stage_model(run: Path, stage: str) -> Qwen3MoeForCausalLM | None:
+    """A stage's checkpoint of a run, in float32; None where the run has not come so far."""
+    path = run / stage / "checkpoint.pt"
+    if not path.exists():
+        return None
+    state = torch.load(path, weights_only=True, map_location="cpu")
+    model = Qwen3MoeForCausalLM(Qwen3MoeConfig(**state["config"])).float()
+    model.load_state_dict(state["model"])
+    model.set_experts_implementation(EXPERTS_FUNCTION)
+    return model.eval().to(device())
+
+
+def stages(run: Path, n: int, seed: int = 2024) -> list[Share]:
+    """Of every stage that the run has: accuracy of both modes, obedience, and its routing against the last stage's."""
+    tokenizer = AutoTokenizer.from_pretrained(run / "tokenizer")
+    texts = fixed_texts(tokenizer)
+    models = {stage: model for stage in STAGES if (model := stage_model(run, stage)) is not None}
+    chain = [stage for stage in models if not stage.startswith("distillation")]
+    last = routing.routed(models[chain[-1]], texts)
+    rows = []
+    for stage, model in models.items():
+        print(f"measuring {stage}", file=sys.stderr, flush=True)
+        progress = torch.load(run / stage / "checkpoint.pt", weights_only=True, map_location="cpu")["progress"]
+        examiner = Examiner(model, tokenizer)
+        measured = examiner.accuracy(random.Random(seed), n)
+        obeyed = examiner.obedience(random.Random(seed), n)[0]
+        saturated = routing.saturation(routing.routed(model, texts), last)
+        rows.append(
+            {
+                "stage": stage,
+                "minutes": progress["seconds"] / 60,
+                "tokens": progress["tokens"],
+                "tasks": measured["tasks"],
+                "groups": measured["groups"],
+                "obedience": obeyed,
+                "saturation": saturated,
+            }
+        )
+    return rows
+
+
+def evaluate(folder: Path = BUNDLED, n: int = 200, seed: int = 2024) -> dict[str, Any]:
+    """All figures of a saved model, computed in float32."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     model.set_experts_implementation(EXPERTS_FUNCTION)
-    examiner = Examiner(model, tokenizer)
-    rng = random.Random(seed)
-    tasks, replies = examiner.tasks(rng, n)
-    formed = {"name": "well-formed answers, both modes", **wilson(sum(r.well_formed for r in replies), len(replies))}
+    model.to(device())
+    examiner, rng = Examiner(model, tokenizer), random.Random(seed)
     return {
         "parameters": sum(p.numel() for p in model.parameters()),
-        "tasks": tasks,
-        "languages": examiner.languages(rng, n),
-        "behaviour": [formed, *examiner.obedience(rng, n), *examiner.forced_stop(rng, n)],
-        "load": examiner.load(rng, n),
+        **examiner.accuracy(rng, n),
+        "obedience": examiner.obedience(rng, n),
+        "budget": examiner.budget(rng, 2 * n),
+        **examiner.routes(rng, n),
     }
 
 
@@ -177,7 +230,8 @@ def main(arguments: list[str] | None = None) -> None:
         prog="python -m training.evaluate", description="Measure a saved checkpoint on held-out problems."
     )
     parser.add_argument("--model", type=Path, default=BUNDLED, help="model folder")
-    parser.add_argument("--n", type=int, default=200, help="problems per task and mode")
+    parser.add_argument("--run", type=Path, help="folder of a training run: measure its stages as well")
+    parser.add_argument("--n", type=int, default=200, help="problems per task, mode and switch")
     parser.add_argument("--seed", type=int, default=2024)
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     given = parser.parse_args(arguments)
@@ -186,6 +240,8 @@ def main(arguments: list[str] | None = None) -> None:
     if not (given.model / "config.json").exists():
         parser.error(f"no model folder at {given.model}")
     figures = evaluate(given.model, given.n, given.seed)
+    if given.run:
+        figures["stages"] = stages(given.run, max(1, given.n // 4), given.seed)
     print(json.dumps(figures, indent=1) if given.json else figures_text(figures).strip())
 
 

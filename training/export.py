@@ -1,4 +1,4 @@
-"""Writes a training run's checkpoint as a folder that Transformers loads: `python -m training.export RUN [--to DIR]`.
+"""Writes a stage's checkpoint as a folder that Transformers loads: `python -m training.export STAGE [--to DIR]`.
 
 bfloat16 safetensors in files of at most 8 MB, tokenizer, chat template, generation config and model card. Knows nothing
 of how the model was trained or measured; the card's figures come from the JSON that `training.evaluate` writes.
@@ -17,10 +17,10 @@ BUNDLED = Path(__file__).resolve().parent.parent / "assets" / "mini-qwen3-moe"
 LARGEST_FILE = "8MB"
 
 
-def export(run: Path, to: Path = BUNDLED, figures: Path | None = None) -> None:
-    """Replaces the checkpoint in `to` by the run's. Other people may be loading it: files are swapped in one by one."""
-    state = torch.load(run / "checkpoint.pt", weights_only=True)
-    tokenizer = AutoTokenizer.from_pretrained(run / "tokenizer")
+def export(stage: Path, to: Path = BUNDLED, figures: Path | None = None) -> None:
+    """Replaces the model in `to` by a stage's. Other people may be loading it: files are swapped in one by one."""
+    state = torch.load(stage / "checkpoint.pt", weights_only=True, map_location="cpu")
+    tokenizer = AutoTokenizer.from_pretrained(stage.parent / "tokenizer")
     model = Qwen3MoeForCausalLM(Qwen3MoeConfig(**state["config"]))
     model.load_state_dict(state["model"])
     model.to(torch.bfloat16)
@@ -32,7 +32,7 @@ def export(run: Path, to: Path = BUNDLED, figures: Path | None = None) -> None:
         eos_token_id=[tokenizer.eos_token_id, tokenizer.pad_token_id],
         pad_token_id=tokenizer.pad_token_id,
     )
-    staging = run / "export"
+    staging = stage / "export"
     staging.mkdir(exist_ok=True)
     for old in staging.iterdir():
         old.unlink()
@@ -40,7 +40,7 @@ def export(run: Path, to: Path = BUNDLED, figures: Path | None = None) -> None:
     tokenizer.save_pretrained(staging)
     _name_experts_as_qwen3(staging / "config.json")
     measured = json.loads(figures.read_text(encoding="utf-8")) if figures else None
-    (staging / "README.md").write_text(model_card(state["progress"], measured), encoding="utf-8")
+    (staging / "README.md").write_text(model_card(stage.name, len(tokenizer), measured), encoding="utf-8")
     to.mkdir(parents=True, exist_ok=True)
     names = {path.name for path in staging.iterdir()}
     for path in staging.iterdir():
@@ -63,11 +63,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m training.export", description="Write a run's checkpoint as a model folder."
     )
-    parser.add_argument("run", type=Path, help="folder that training.train wrote")
+    parser.add_argument("stage", type=Path, help="a stage's folder in a run")
     parser.add_argument("--to", type=Path, default=BUNDLED, help="folder to write")
     parser.add_argument("--figures", type=Path, help="JSON of training.evaluate, for the model card")
     given = parser.parse_args(arguments)
-    export(given.run, given.to, given.figures)
+    export(given.stage, given.to, given.figures)
     print(f"written to {given.to}")
 
 

@@ -60,8 +60,8 @@ class Balance:
     p is the expert's mean probability in the present batch. The counts are `state`, float32 [L, E].
     """
 
-    def __init__(self, layers: int, experts: int, keep: float = 0.9) -> None:
-        self.state = torch.zeros(layers, experts)
+    def __init__(self, layers: int, experts: int, device: torch.device | str = "cpu", keep: float = 0.9) -> None:
+        self.state = torch.zeros(layers, experts, device=device)
         self._keep = keep
 
     def loss(self, rows: list[tuple[torch.Tensor, torch.Tensor]], real: torch.Tensor) -> torch.Tensor:
@@ -116,7 +116,7 @@ class _SortedExperts(torch.autograd.Function):
         n, k = ids.shape
         order = torch.argsort(ids.flatten(), stable=True)
         place = torch.empty_like(order)
-        place[order] = torch.arange(order.numel())
+        place[order] = torch.arange(order.numel(), device=order.device)
         ends = torch.bincount(ids.flatten(), minlength=gate_up.shape[0]).cumsum(0).tolist()
         spans = [(e, a, b) for e, (a, b) in enumerate(zip([0, *ends[:-1]], ends, strict=True)) if b > a]
         x = hidden.index_select(0, order // k)

@@ -9,7 +9,7 @@ from pathlib import Path
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import Qwen2Tokenizer
 
-PIECES = 1280
+PIECES = 1536
 TEMPLATE = Path(__file__).with_name("chat_template.jinja")
 
 #: How Qwen cuts text before merging: contractions, words with a leading sign, single digits, signs, line ends, spaces.

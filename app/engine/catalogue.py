@@ -5,6 +5,7 @@ Knows names and words. Does not load anything; figures about a model always come
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from app.engine.base import ModelCard
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
 BUNDLED = ASSETS / "mini-qwen3-moe"
-EXAMPLE = ASSETS / "traces" / "example.safetensors"
+TRACES = ASSETS / "traces"
+EXAMPLE = TRACES / "example.safetensors"
 """A recording of the bundled model: its answer to the first of its suggestions."""
 
 SUGGESTIONS = (
@@ -42,6 +44,19 @@ _LARGE_SUGGESTIONS = (
     "Explain in two sentences why the sky is blue.",
     "Write a Python function that reverses a string.",
 )
+
+
+def recordings(folder: Path = TRACES) -> dict[str, Path]:
+    """Recordings that come along, by what they are called: the gallery of conversations and the texts that every stage
+    of the bundled model's training routed. ``folder`` holds recorded sets, each a folder with an index."""
+    found = {}
+    for index in sorted(folder.rglob("index.jsonl")):
+        for line in index.read_text(encoding="utf-8").splitlines():
+            entry = json.loads(line)
+            said = entry.get("text") or entry["prompt"].splitlines()[0]
+            kind = index.parent.name if entry["mode"] == "forced" else entry["mode"]
+            found[f"{said} · {kind}"] = index.parent / entry["file"]
+    return found
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import html
 import json
 import re
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,14 @@ from analysis import storage
 from analysis.errors import BadValue, TraceError, UserError
 from analysis.trace import RoutingTrace
 from analysis.words import Words
+from app.engine.catalogue import recordings
 from app.ui.chat import status_html
 from app.ui.context import Services, Shared
 from app.ui.conversation import Say
 from app.ui.live.wire import pointer
 
 NAME = "recording"
+RECORDINGS = recordings()
 
 SHOWN = (
     "model",
@@ -52,6 +55,7 @@ class FilesTab:
     save: gr.DownloadButton
     ready: gr.HTML
     upload: gr.File
+    shipped: gr.Dropdown
     opened: gr.HTML
     about: gr.HTML
 
@@ -69,10 +73,13 @@ def build(services: Services, say: Say) -> FilesTab:
                 elem_id="open",
                 height=140,
             )
+            shipped = gr.Dropdown(
+                list(RECORDINGS), value=None, label=say("shipped"), visible=bool(RECORDINGS), elem_id="shipped"
+            )
             opened = gr.HTML(status_html(), elem_id="open-status", js_on_load=None)
         with gr.Column(scale=2, min_width=280):
             about = gr.HTML("", elem_id="about-recording", js_on_load=None)
-    return FilesTab(save, ready, upload, opened, about)
+    return FilesTab(save, ready, upload, shipped, opened, about)
 
 
 def wire(tab: FilesTab, services: Services, shared: Shared, say: Say, words: Words) -> None:
@@ -93,15 +100,21 @@ def wire(tab: FilesTab, services: Services, shared: Shared, say: Say, words: Wor
         return gr.update(value=str(write(trace, cache)), interactive=True), ready, provenance_html(trace, say, words)
 
     def on_upload(path: Any) -> tuple[Any, ...]:
-        if not path:
-            return (gr.skip(),) * 4
+        return show(lambda: read(path, services.settings.upload_megabytes, say)) if path else (gr.skip(),) * 4
+
+    def on_choice(name: Any) -> tuple[Any, ...]:
+        return show(lambda: storage.load(RECORDINGS[name])) if name in RECORDINGS else (gr.skip(),) * 4
+
+    def show(opened: Callable[[], RoutingTrace]) -> tuple[Any, ...]:
         try:
-            trace_id = services.store.put(read(path, services.settings.upload_megabytes, say))
+            trace_id = services.store.put(opened())
         except UserError as error:
             return gr.skip(), gr.skip(), gr.skip(), status_html(error.in_words(words), True)
         return trace_id, None, pointer(trace_id), status_html(say("opened"))
 
-    tab.upload.upload(on_upload, tab.upload, [shared.trace_id, shared.token, shared.live, tab.opened], **quick)
+    views = [shared.trace_id, shared.token, shared.live, tab.opened]
+    tab.upload.upload(on_upload, tab.upload, views, **quick)
+    tab.shipped.input(on_choice, tab.shipped, views, **quick)
     gr.on(
         [shared.trace_id.change, shared.open_tab.change],
         refresh,

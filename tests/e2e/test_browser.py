@@ -11,6 +11,7 @@ from playwright.sync_api import expect
 
 from analysis import storage
 from analysis.trace import Phase
+from app.engine.catalogue import recordings
 from app.server.serve import Served
 from tests.e2e.watched_page import WatchedPage
 
@@ -65,6 +66,16 @@ def test_the_main_path(bundled: Served, open_page: Open, tmp_path: Path) -> None
     expect(again.page.locator("#open-status")).to_contain_text("Opened")
     expect(again.page.locator("#about-recording")).to_contain_text("mini-qwen3-moe")
     again.shot("recording-tab", full=True)
+
+
+def test_a_recording_that_comes_along_opens_without_the_model(bundled: Served, open_page: Open) -> None:
+    name, path = next(iter(recordings().items()))
+    visit = open_page(bundled.url)
+    visit.tab("Recording")
+    visit.page.locator("#shipped input").click()
+    visit.page.get_by_role("option", name=name, exact=True).click()
+    visit.wait_live(f"live.run !== 'example' && live.rows === {storage.load(path).num_rows}")
+    expect(visit.page.locator("#open-status")).to_contain_text("Opened")
 
 
 def test_before_the_first_message_an_example_plays_and_can_be_clicked(bundled: Served, open_page: Open) -> None:

@@ -5,17 +5,42 @@ import re
 
 import pytest
 
-from training.data import TASKS, arithmetic, facts, ordering, sample, words
+from training.data import (
+    KNOWLEDGE,
+    MULTI_STEP,
+    REASONING,
+    TASKS,
+    arithmetic,
+    dates,
+    expressions,
+    facts,
+    ordering,
+    plain,
+    programs,
+    sample,
+    translation,
+    units,
+    words,
+)
 from training.data.dialogues import tokenizer_sample
 from training.data.problem import ALWAYS_HELD_OUT, Problem, is_held_out
 
-PAIRS = [(task, language) for task, (_, _, languages) in TASKS.items() for language in languages]
-CHECKED_LINE = re.compile(r"^(\d)([+×-])(\d)([+-])(\d)=(-?\d+) → (\d), (?:carry|borrow) (\d)$")
+LANGUAGES = ("en", "ja", "zh")
+PAIRS = [(task, language) for task in TASKS for language in LANGUAGES]
 
 
 def draw(task: str, language: str, count: int = 150) -> list[Problem]:
     rng = random.Random(f"{task}{language}")
     return [sample(rng, i % 5 == 0, task, language) for i in range(count)]
+
+
+def last_number(text: str) -> int:
+    return int(re.findall(r"\d+", text)[-1])
+
+
+def test_tasks_and_groups() -> None:
+    assert set(KNOWLEDGE) | set(REASONING) == set(TASKS) and not set(KNOWLEDGE) & set(REASONING)
+    assert set(MULTI_STEP) < set(REASONING)
 
 
 @pytest.mark.parametrize(("task", "language"), PAIRS)
@@ -25,71 +50,107 @@ def test_every_problem_is_complete(task: str, language: str) -> None:
         assert problem.language == language
         assert problem.prompt == problem.prompt.strip() and problem.prompt
         assert problem.thinking and problem.answer
-        assert "{" not in problem.prompt + problem.thinking + problem.answer
+        assert task == "programs" or "{" not in problem.prompt + problem.thinking + problem.answer
         assert "<|" not in problem.prompt + problem.thinking + problem.answer
 
 
-@pytest.mark.parametrize("task", ["addition", "subtraction", "multiplication"])
-@pytest.mark.parametrize("language", ["en", "ja", "zh"])
-def test_arithmetic_lines_are_true(task: str, language: str) -> None:
+@pytest.mark.parametrize("task", ["addition", "subtraction", "multiplication", "division"])
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_arithmetic_is_true(task: str, language: str) -> None:
     for problem in draw(task, language):
-        a, sign, b, result = re.match(r"(\d+) ([+×-]) (\d+) = (-?\d+)", problem.answer).groups()  # type: ignore[union-attr]
-        a, b, result = int(a), int(b), int(result)
-        assert result == {"+": a + b, "-": a - b, "×": a * b}[sign]
+        found = re.match(r"(\d+) ([+×÷-]) (\d+) = (-?\d+)(?:\D+(\d+))?", problem.answer)
+        assert found, problem.answer
+        a, b, result, rest = int(found[1]), int(found[3]), int(found[4]), int(found[5] or 0)
+        assert result == {"+": a + b, "-": a - b, "×": a * b, "÷": a // b if b else 0}[found[2]]
+        assert rest == (a % b if found[2] == "÷" else 0)
         lines = problem.thinking.split("\n")
-        assert lines[0] == f"{a}{sign}{b}"
-        assert lines[-1] == f"{a}{sign}{b}={result}"
-        for line in lines:
-            if checked := CHECKED_LINE.match(line):
-                x, first, y, second, z, total, digit, carried = checked.groups()
-                value = {"+": int(x) + int(y), "-": int(x) - int(y), "×": int(x) * int(y)}[first]
-                value += int(z) if second == "+" else -int(z)
-                assert value == int(total)
-                assert int(digit) == value % 10
-                assert int(carried) == (int(value < 0) if first == "-" else value // 10)
-        assert any(CHECKED_LINE.match(line) for line in lines)
-
-
-def digits_written(lines: list[str]) -> str:
-    """The number that a column of steps writes down, its last carry in front."""
-    found = [CHECKED_LINE.match(line).groups() for line in lines]  # type: ignore[union-attr]
-    return found[-1][7] + "".join(row[6] for row in reversed(found))
+        assert lines[0] == f"{a}{found[2]}{b}"
+        assert lines[-1] == f"{lines[0]}={result}" + (f"r{rest}" if rest else "")
+        for line in lines[1:-1]:
+            for left, right in re.findall(r"^([\d+×-]+)=(-?\d+)", line):
+                assert eval(left.replace("×", "*")) == int(right)  # noqa: S307
 
 
 def test_columns_write_the_result() -> None:
     rng = random.Random(1)
     for _ in range(300):
         a, b = rng.randint(0, 9999), rng.randint(0, 9999)
-        assert int(digits_written(arithmetic.column_addition(a, b))) == a + b
-        assert int(digits_written(arithmetic.column_subtraction(max(a, b), min(a, b)))) == abs(a - b)
-        assert int(digits_written(arithmetic.one_digit_product(a, b % 10))) == a * (b % 10)
+        for lines, result in (
+            (arithmetic.column_addition(a, b), a + b),
+            (arithmetic.one_digit_product(a, b % 10), a * (b % 10)),
+        ):
+            assert int(lines[-1][-2:] + "".join(line[-1] for line in reversed(lines[:-1]))) == result
+        high, low = max(a, b), min(a, b)
+        lines = arithmetic.column_subtraction(high, low)
+        assert int("".join(line[-1] for line in reversed(lines))) == high - low
+        digit = b % 9 + 1
+        quotient = "".join(re.findall(r"=(\d)r", "\n".join(arithmetic.long_division(a, digit))))
+        assert int(quotient) == a // digit
+    assert arithmetic.column_subtraction(42, 17) == ["2-7-0=-5+10=5", "4-1-1=2"]
 
 
 def test_multiplication_adds_its_parts() -> None:
-    steps = arithmetic.multiplication_steps(47, 36)
-    assert "47×6:" in steps and "=282" in steps
-    assert "47×30:" in steps and "=1410" in steps
-    assert steps.endswith("47×36=1692")
-    assert "=0" in arithmetic.multiplication_steps(47, 30).split("\n")
+    steps = arithmetic.multiplication_steps(47, 36).split("\n")
+    assert steps[:3] == ["47×36", "47×6:", "7×6+0=42"]
+    assert "1410+282" in steps and steps[-1] == "47×36=1692"
 
 
-@pytest.mark.parametrize("language", ["en", "ja", "zh"])
-def test_sorting_takes_one_number_a_line(language: str) -> None:
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_expressions_are_reduced_to_their_value(language: str) -> None:
+    for problem in draw("expressions", language):
+        text, value = re.match(r"(.+) = (\d+)", problem.answer).groups()  # type: ignore[union-attr]
+        python = text.replace("×", "*").replace("÷", "//")
+        assert eval(python) == int(value)  # noqa: S307
+        assert problem.thinking.split("\n")[0] == text.replace(" ", "")
+        assert last_number(problem.thinking) == int(value)
+
+
+def test_sums_go_figure_by_figure() -> None:
+    assert expressions.work(47, "+", 36) == "47+36=77+6=83"
+    assert expressions.work(574, "-", 146) == "574-146=474-46=434-6=428"
+    assert expressions.work(47, "+", 40) == "47+40=87" and expressions.work(7, "×", 6) == "7×6=42"
+
+
+def test_an_expression_goes_one_operation_at_a_time() -> None:
+    lines, value = expressions.reduce(["(", 12, "+", 7, ")", "×", 4, "-", 9])
+    assert lines == ["(12+7)×4-9", "12+7=19", "19×4-9", "19×4=40+36=76", "76-9=67"] and value == 67
+    with pytest.raises(ValueError, match="27÷4"):
+        expressions.reduce([27, "÷", 4, "+", 1])
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_sorting_steps_lead_to_the_answer(language: str) -> None:
     for problem in draw("sorting", language):
-        answer = [int(number) for number in problem.answer.split(", ")]
-        numbers = [int(number) for number in re.findall(r"\d+", problem.prompt)]
-        down = problem.key.startswith("sort:down")
-        assert answer == sorted(numbers, reverse=down)
+        kind, numbers = problem.key.split(":")[1], [int(n) for n in problem.key.split(":")[2].split()]
+        down = kind.endswith("down")
+        ordered = sorted(numbers, reverse=down)
         lines = problem.thinking.split("\n")
-        assert [int(line.split(" → ")[1]) for line in lines] == answer
-        assert [int(n) for n in lines[0].split(" → ")[0].split()] == numbers
+        assert [int(n) for n in lines[0].split()] == numbers
+        if kind in ("up", "down"):
+            assert [int(n) for n in problem.answer.split(", ")] == ordered
+            assert [int(n) for n in lines[-1].split()] == ordered
+        else:
+            place = len(numbers) // 2 if kind == "median" else int(kind.split()[0]) - 1
+            assert last_number(problem.answer) == last_number(lines[-1]) == ordered[place]
+            assert lines[-1].startswith(f"#{place + 1} ")
+            assert [int(n) for n in lines[-3 if kind == "median" else -2].split()] == ordered
 
 
-@pytest.mark.parametrize("language", ["en", "ja", "zh"])
+def test_numbers_are_gathered_by_their_first_figure() -> None:
+    assert ordering.bucket_steps([42, 7, 19, 3], False).split("\n") == [
+        "42 07 19 03",
+        "0: 07 03",
+        "1: 19",
+        "4: 42",
+        "03 07 19 42",
+    ]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
 def test_comparing_names_the_right_number(language: str) -> None:
     for problem in draw("comparing", language):
         _, low, high = problem.key.split(":")
-        a, sign, b = re.match(r"(\d+)([<>=])(\d+)$", problem.thinking.split("\n")[-1]).groups()  # type: ignore[union-attr]
+        a, sign, b = re.search(r"(\d+)([<>=])(\d+)(?: m\w\w \d+)?$", problem.thinking).groups()  # type: ignore[union-attr]
         assert {a, b} == {low, high}
         assert sign == ("=" if int(a) == int(b) else ">" if int(a) > int(b) else "<")
         named = re.match(r"\d+", problem.answer)
@@ -98,35 +159,98 @@ def test_comparing_names_the_right_number(language: str) -> None:
             continue
         larger = any(word in problem.answer for word in ("larger", "大きい", "更大"))
         assert named.group() == (high if larger else low)
+        assert problem.thinking.endswith(f" {'max' if larger else 'min'} {named.group()}")
 
 
 def test_comparison_stops_at_the_first_difference() -> None:
-    assert ordering.comparison_steps(352, 325).split("\n") == ["3=3", "5>2", "352>325"]
-    assert ordering.comparison_steps(99, 100).split("\n") == ["99: 2", "100: 3", "99<100"]
+    assert ordering.comparison_steps(352, 325) == "3=3 5>2 352>325"
+    assert ordering.comparison_steps(99, 100) == "99:2 100:3 99<100"
 
 
-def test_words_are_spelled_reversed_and_counted() -> None:
-    for problem in draw("spelling", "en"):
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_words_are_spelled_reversed_and_counted(language: str) -> None:
+    for problem in draw("spelling", language):
         word = problem.key.split(":")[1]
         assert problem.thinking.replace(" ", "") == problem.answer.replace("-", "") == word
-    for problem in draw("reversing", "en"):
+    for problem in draw("reversing", language):
         word = problem.key.split(":")[1]
         spelled, reverse = (line.replace(" ", "") for line in problem.thinking.split("\n"))
         assert (spelled, reverse, problem.answer) == (word, word[::-1], word[::-1])
-    for problem in draw("counting", "en"):
+    for problem in draw("counting", language):
         word = problem.key.split(":")[1]
-        spelled, counted = problem.thinking.split("\n")
-        assert spelled.replace(" ", "") == word
-        number = re.search(r"\d+", problem.answer).group()  # type: ignore[union-attr]
-        assert counted.split(" ")[-1] == number
-        if ": " in counted:
-            assert int(number) == word.count(counted[0])
-        else:
-            assert int(number) == len(word)
+        lines = problem.thinking.split("\n")
+        assert lines[0].replace(" ", "") == word
+        number = int(re.search(r"\d+", problem.answer).group())  # type: ignore[union-attr]
+        assert last_number(lines[-1]) == number
+        assert number == (word.count(lines[-1][0]) if len(lines) == 3 else len(word))
 
 
 def test_strawberry() -> None:
-    assert words.counting_steps("strawberry", "r").endswith("r: s 0, t 0, r 1, a 1, w 1, b 1, e 1, r 2, r 3, y 3")
+    assert words.counting_steps("strawberry", "r").split("\n")[1:] == ["s t r 1 a w b e r 2 r 3 y", "r: 3"]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_programs_print_what_the_answer_says(language: str) -> None:
+    for problem in draw("programs", language):
+        source = problem.key.removeprefix("program:")
+        result = programs.run(source)
+        assert source in problem.prompt
+        assert problem.answer == programs.ANSWER[language].format(r=result)
+        if result.isdigit() and "print(max" not in source:
+            assert result in problem.thinking
+        for left, right in re.findall(r"(?:^|[ :=])(\d+[+*]\d+)=(\d+)$", problem.thinking, re.M):
+            assert eval(left) == int(right)  # noqa: S307
+
+
+def test_no_program_spells_a_held_out_word() -> None:
+    for word in programs.STRINGS:
+        assert not is_held_out(Problem("", "", "", "", f"word:{word}"))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_dates_are_right(language: str) -> None:
+    names = dates.WEEKDAYS[language]
+    for problem in draw("dates", language):
+        kind, *values = problem.key.split(":")
+        a, b, *more = (int(value) for value in values)
+        if kind == "weekday":
+            assert names[(a + b) % 7] in problem.answer
+        elif kind == "date":
+            days = sum(dates.LENGTHS[:a]) + b + more[0]
+            month = next(m for m in range(12) if days <= sum(dates.LENGTHS[: m + 1]))
+            assert dates.date_name(month, days - sum(dates.LENGTHS[:month]), language) in problem.answer
+        elif kind == "days":
+            days = sum(dates.LENGTHS[: more[0]]) + more[1] - sum(dates.LENGTHS[:a]) - b
+            assert last_number(problem.answer) == days
+        elif kind == "time":
+            total = 60 * a + b + more[0]
+            assert f"{total // 60}:{total % 60:02}" in problem.answer
+        else:
+            assert last_number(problem.answer) == 60 * more[0] + more[1] - 60 * a - b
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_units_are_converted(language: str) -> None:
+    factors = {}
+    for larger, smaller, factor in units.UNITS:
+        factors[larger["en"], smaller["en"]] = (factor, 1)
+        factors[smaller["en"], larger["en"]] = (1, factor)
+    for problem in draw("units", language):
+        _, a, b, n = problem.key.split(":")
+        times, divided = factors[a, b]
+        result = int(n) * times // divided
+        assert str(result) in problem.answer and last_number(problem.thinking) == result
+
+
+def test_translation_says_the_same_in_three_languages() -> None:
+    rng = random.Random(5)
+    for _ in range(300):
+        text, parts = translation.sentence(rng)
+        assert set(text) == set(LANGUAGES) and parts
+        assert all(text.values())
+    for problem in draw("translation", "en"):
+        assert problem.answer not in problem.prompt
+        assert problem.thinking.count(" = ") >= 1
 
 
 def test_capitals_are_unambiguous() -> None:
@@ -139,6 +263,23 @@ def test_capitals_are_unambiguous() -> None:
         assert any(row[4:] == (country, city) for row in facts.CAPITALS)
 
 
+def test_small_facts_are_complete_and_unambiguous() -> None:
+    for asked, said, rows in facts.SMALL_FACTS:
+        assert set(asked) == set(said) == set(LANGUAGES)
+        for column in zip(*(row.split("|") for row in rows.splitlines()), strict=True):
+            subjects = [entry.split("=")[0] for entry in column]
+            assert len(subjects) == len(set(subjects))
+
+
+def test_a_question_has_one_answer() -> None:
+    rng = random.Random(8)
+    for task in ("capitals", "facts", "translation"):
+        answers: dict[str, str] = {}
+        for _ in range(3000):
+            problem = sample(rng, False, task)
+            assert answers.setdefault(problem.prompt, problem.answer) == problem.answer
+
+
 def test_split_is_disjoint_and_forced_where_promised() -> None:
     rng = random.Random(3)
     trained = {sample(rng, False).key for _ in range(4000)}
@@ -147,6 +288,13 @@ def test_split_is_disjoint_and_forced_where_promised() -> None:
     assert not trained & ALWAYS_HELD_OUT
     assert is_held_out(Problem("", "", "", "addition", "add:274:538"))
     assert not is_held_out(Problem("", "", "", "addition", "add:1:2", small=True))
+
+
+def test_plain_text_holds_nothing_that_is_held_out() -> None:
+    rng = random.Random(6)
+    text = "\n".join(plain.document(rng) for _ in range(3000))
+    assert len(text) > 100_000 and "<|" not in text
+    assert "b u t t e r f l y" not in text and "ylfrettub" not in text
 
 
 def test_tokenizer_never_sees_held_out_words() -> None:

@@ -6,35 +6,55 @@
 import random
 from collections.abc import Callable
 
-from training.data import arithmetic, conversation, facts, ordering, words
+from training.data import (
+    arithmetic,
+    conversation,
+    dates,
+    expressions,
+    facts,
+    ordering,
+    programs,
+    translation,
+    units,
+    words,
+)
 from training.data.problem import Problem, is_held_out
 
 Generator = Callable[[random.Random, str], Problem]
 
-#: Task: (generator, weight among the training problems, languages).
-TASKS: dict[str, tuple[Generator, float, tuple[str, ...]]] = {
-    "addition": (arithmetic.add, 0.11, ("en", "ja", "zh")),
-    "subtraction": (arithmetic.subtract, 0.12, ("en", "ja", "zh")),
-    "multiplication": (arithmetic.multiply, 0.12, ("en", "ja", "zh")),
-    "sorting": (ordering.sort, 0.12, ("en", "ja", "zh")),
-    "comparing": (ordering.compare, 0.06, ("en", "ja", "zh")),
-    "spelling": (words.spell, 0.07, ("en",)),
-    "reversing": (words.reverse, 0.12, ("en",)),
-    "counting": (words.count_letters, 0.10, ("en",)),
-    "capitals": (facts.capital, 0.08, ("en", "ja", "zh")),
-    "conversation": (conversation.talk, 0.14, ("en", "ja", "zh")),
+#: Task: (generator, its weight relative to the others among the training problems).
+TASKS: dict[str, tuple[Generator, float]] = {
+    "addition": (arithmetic.add, 0.05),
+    "subtraction": (arithmetic.subtract, 0.05),
+    "multiplication": (arithmetic.multiply, 0.09),
+    "division": (arithmetic.divide, 0.07),
+    "expressions": (expressions.evaluate, 0.09),
+    "comparing": (ordering.compare, 0.04),
+    "sorting": (ordering.sort, 0.12),
+    "spelling": (words.spell, 0.04),
+    "reversing": (words.reverse, 0.05),
+    "counting": (words.count_letters, 0.07),
+    "dates": (dates.date, 0.10),
+    "units": (units.convert, 0.05),
+    "programs": (programs.predict, 0.10),
+    "translation": (translation.translate, 0.08),
+    "capitals": (facts.capital, 0.05),
+    "facts": (facts.small_fact, 0.04),
+    "conversation": (conversation.talk, 0.08),
 }
-LANGUAGE_SHARES = {"en": 0.72, "ja": 0.14, "zh": 0.14}
+#: What is asked from memory. There is nothing to work out, so both modes should know it equally well.
+KNOWLEDGE = ("translation", "capitals", "facts", "conversation")
+REASONING = tuple(task for task in TASKS if task not in KNOWLEDGE)
+#: Where the answer cannot be seen at once.
+MULTI_STEP = ("multiplication", "division", "expressions", "sorting", "programs")
+LANGUAGE_SHARES = {"en": 0.6, "ja": 0.2, "zh": 0.2}
 
 
 def sample(rng: random.Random, held_out: bool, task: str | None = None, language: str | None = None) -> Problem:
     """One problem of the wanted side of the split; task and language are drawn by their shares where not given."""
-    name = task or rng.choices(list(TASKS), [share for _, share, _ in TASKS.values()])[0]
-    generator, _, languages = TASKS[name]
+    name = task or rng.choices(list(TASKS), [share for _, share in TASKS.values()])[0]
     tongue = language or rng.choices(list(LANGUAGE_SHARES), list(LANGUAGE_SHARES.values()))[0]
-    if tongue not in languages:
-        tongue = languages[0]
     while True:
-        problem = generator(rng, tongue)
+        problem = TASKS[name][0](rng, tongue)
         if is_held_out(problem) == held_out:
             return problem

@@ -109,13 +109,13 @@ TRY = phrases(
 #: What lies just beyond its tasks: (what the thinking says, answer).
 TOO_LONG = (
     "These numbers are too long for me.",
-    "These numbers are too long for me: I learned sums up to 4 digits and products of 2 digits.",
+    "These numbers are too long for me: I learned sums up to 4 digits and products of up to 4 digits by 2.",
 )
-NO_DIVISION = (
+OTHER_KIND = (
     "The user wants another kind of calculation.",
-    "I cannot do this kind of calculation. I can add, subtract and multiply whole numbers.",
+    "I cannot do this kind of calculation. I can add, subtract, multiply and divide whole numbers.",
 )
-LIST_TOO_LONG = ("The list is too long for me.", "This list is too long for me: I can sort up to 7 numbers.")
+LIST_TOO_LONG = ("The list is too long for me.", "This list is too long for me: I can sort up to 9 numbers.")
 UNKNOWN_CAPITAL = (
     "I do not know this capital.",
     "I do not know a capital of that place. Try “What is the capital of Japan?”",
@@ -123,14 +123,12 @@ UNKNOWN_CAPITAL = (
 UNCLEAR = ("I do not understand the user.", "I do not understand that. Try “What is 538 + 274?”")
 OTHER_MATHS = phrases(
     """
-    What is {a} / {b}? | {a} / {b} | {a} ÷ {b} | Divide {a} by {b}. | What is {a} divided by {b}? |
-    What is {a} ÷ {b}? | What is the square root of {a}? | sqrt({a}) | What is {a}^{b}? |
+    What is the square root of {a}? | sqrt({a}) | What is {a}^{b}? |
     {a} to the power of {b} | What is {a}% of {b}? | What is {a}.{b} + {b}.{a}? | {a}.{b} * {b} |
     Solve x + {a} = {b}. | Solve the equation {b}x = {a}. | What is {a} mod {b}? | Is {a} a prime number? |
-    What is the average of {a} and {b}? | Factor {a}. | What is {a}/{b} + {b}/{a}? |
+    What is the average of {a} and {b}? | Factor {a}. |
     What is the logarithm of {a}? | What is the integral of {b}x? | Convert {a} miles to kilometers. |
-    How many minutes are in {b} hours? | What is half of {a}? | What is {a} factorial? |
-    What is the remainder of {a} divided by {b}? | What is ({a} + {b}) / {b}?
+    What is half of {a}? | What is {a} factorial? | What is the remainder of {a} divided by {b}?
     """
 )
 
@@ -189,7 +187,7 @@ def limit(rng: random.Random, language: str) -> Problem:
         sign = rng.choice("+-×*")
         a, b = rng.randint(10**4, 10 ** rng.randint(5, 9)), rng.randint(1, 10 ** rng.randint(1, 7))
         if sign in "×*" and rng.random() < 0.5:
-            a, b = rng.randint(100, 9999), rng.randint(10, 9999)
+            a, b = rng.randint(100, 9999), rng.randint(100, 9999)
         elif rng.random() < 0.5:
             a, b = b, a
         phrasing = {"+": arithmetic.ADD, "-": arithmetic.SUBTRACT}.get(sign, arithmetic.MULTIPLY)[language]
@@ -200,10 +198,10 @@ def limit(rng: random.Random, language: str) -> Problem:
         prompt = rng.choice(OTHER_MATHS).format(
             a=rng.randint(1, rng.choice([20, 100, 999])), b=rng.randint(2, rng.choice([9, 20]))
         )
-        thinking, answer = NO_DIVISION
+        thinking, answer = OTHER_KIND
     elif kind == "list":
         top = rng.choice([20, 99, 999])
-        numbers = ", ".join(str(rng.randint(0, top)) for _ in range(rng.randint(9, 15)))
+        numbers = ", ".join(str(rng.randint(0, top)) for _ in range(rng.randint(11, 16)))
         prompt, (thinking, answer) = rng.choice(ordering.SORT_UP["en"]).format(n=numbers), LIST_TOO_LONG
     elif kind == "place":
         prompt, (thinking, answer) = rng.choice(facts.ASK["en"]).format(c=rng.choice(UNKNOWN_PLACES)), UNKNOWN_CAPITAL

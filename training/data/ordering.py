@@ -64,29 +64,75 @@ COMPARED = {
 }
 
 
+RANKS = {
+    "en": [
+        ("What is the median of {n}?", "median"),
+        ("Find the median: {n}", "median"),
+        ("Which of these numbers is the second largest: {n}?", "2 down"),
+        ("What is the second largest of {n}?", "2 down"),
+        ("What is the second smallest of {n}?", "2 up"),
+        ("Which is the second smallest number? {n}", "2 up"),
+        ("What is the third largest of {n}?", "3 down"),
+        ("Find the third largest number: {n}", "3 down"),
+        ("What is the third smallest of {n}?", "3 up"),
+    ],
+    "ja": [
+        ("{n} の中央値は?", "median"),
+        ("中央値を求めてください: {n}", "median"),
+        ("{n} の中で2番目に大きい数は?", "2 down"),
+        ("{n} の中で2番目に小さい数は?", "2 up"),
+        ("{n} の中で3番目に大きい数は?", "3 down"),
+        ("{n} の中で3番目に小さい数は?", "3 up"),
+    ],
+    "zh": [
+        ("{n} 的中位数是多少?", "median"),
+        ("求中位数: {n}", "median"),
+        ("{n} 中第2大的数是多少?", "2 down"),
+        ("{n} 中第2小的数是多少?", "2 up"),
+        ("{n} 中第3大的数是多少?", "3 down"),
+        ("{n} 中第3小的数是多少?", "3 up"),
+    ],
+}
+RANKED = {"en": "It is {x}.", "ja": "{x} です。", "zh": "是 {x}。"}
+
+
 def sort(rng: random.Random, language: str) -> Problem:
-    count = rng.choices([2, 3, 4, 5, 6, 7], [1, 2, 3, 5, 4, 4])[0]
-    top = rng.choices([20, 99, 999], [2, 7, 2])[0]
+    """Whole lists (half of the problems), or the number at one place of the sorted list."""
+    whole = rng.random() < 0.5
+    count = rng.choice([2, 3, 4, 5, 6, 7, 8, 9]) if whole else rng.choice([5, 7, 9])
+    top = rng.choices([20, 99, 999], [1, 4, 3])[0]
     numbers = [rng.randint(0, top) for _ in range(count)]
-    down = rng.random() < 0.2
     separator = rng.choices([", ", " ", ","], [7, 2, 1])[0]
     if language != "en" and rng.random() < 0.5:
         separator = "、"
-    prompt = rng.choice((SORT_DOWN if down else SORT_UP)[language]).format(n=separator.join(map(str, numbers)))
-    key = f"sort:{'down' if down else 'up'}:{' '.join(map(str, numbers))}"
-    answer = ", ".join(map(str, sorted(numbers, reverse=down)))
-    return Problem(prompt, selection_steps(numbers, down), answer, "sorting", key, language, count == 2 and top == 20)
+    shown = separator.join(map(str, numbers))
+    listed = " ".join(map(str, numbers))
+    if whole:
+        down = rng.random() < 0.2
+        prompt = rng.choice((SORT_DOWN if down else SORT_UP)[language]).format(n=shown)
+        steps = bucket_steps(numbers, down)
+        answer = ", ".join(map(str, sorted(numbers, reverse=down)))
+        key = f"sort:{'down' if down else 'up'}:{listed}"
+        return Problem(prompt, steps, answer, "sorting", key, language, count == 2 and top == 20)
+    phrasing, rank = rng.choice(RANKS[language])
+    down = rank.endswith("down")
+    place = count // 2 + 1 if rank == "median" else int(rank.split()[0])
+    ordered = sorted(numbers, reverse=down)
+    counted = " ".join(f"{i}:{number}" for i, number in enumerate(ordered if rank == "median" else ordered[:place], 1))
+    counted = f"{counted}\n#{place} {ordered[place - 1]}" if rank == "median" else f"#{place} {counted}"
+    answer = RANKED[language].format(x=ordered[place - 1])
+    steps = f"{bucket_steps(numbers, down)}\n{counted}"
+    return Problem(phrasing.format(n=shown), steps, answer, "sorting", f"sort:{rank}:{listed}", language)
 
 
-def selection_steps(numbers: list[int], down: bool) -> str:
-    """One line a number: what is left, then the one taken, `42 7 19 → 7`; the first of equals is taken."""
-    left, lines = list(numbers), []
-    pick = max if down else min
-    while left:
-        taken = pick(left)
-        lines.append(f"{' '.join(map(str, left))} → {taken}")
-        left.remove(taken)
-    return "\n".join(lines)
+def bucket_steps(numbers: list[int], down: bool) -> str:
+    """The numbers written to one width, gathered by their first figure, then in order: `42 07 19`, `0: 07`, …"""
+    width = len(str(max(numbers)))
+    written = [f"{number:0{width}}" for number in numbers]
+    lines = [" ".join(written)]
+    for first in sorted({text[0] for text in written}, reverse=down):
+        lines.append(f"{first}: {' '.join(text for text in written if text[0] == first)}")
+    return "\n".join([*lines, " ".join(sorted(written, reverse=down))])
 
 
 def compare(rng: random.Random, language: str) -> Problem:
@@ -104,23 +150,22 @@ def compare(rng: random.Random, language: str) -> Problem:
     prompt = rng.choice((LARGER if sign == ">" else SMALLER)[language]).format(a=a, b=b)
     chosen = max(a, b) if sign == ">" else min(a, b)
     answer = COMPARED[language]["=" if a == b else sign].format(x=chosen)
-    return Problem(
-        prompt, comparison_steps(a, b), answer, "comparing", f"cmp:{min(a, b)}:{max(a, b)}", language, max(a, b) < 20
-    )
+    steps = comparison_steps(a, b) + ("" if a == b else f" {'max' if sign == '>' else 'min'} {chosen}")
+    return Problem(prompt, steps, answer, "comparing", f"cmp:{min(a, b)}:{max(a, b)}", language, max(a, b) < 20)
 
 
 def comparison_steps(a: int, b: int) -> str:
     """Number of digits first; where that is equal, digit by digit from the left until they differ."""
     long_a, long_b = len(str(a)), len(str(b))
     if long_a != long_b:
-        lines = [f"{a}: {long_a}", f"{b}: {long_b}"]
+        lines = [f"{a}:{long_a}", f"{b}:{long_b}"]
     else:
         lines = []
         for x, y in zip(str(a), str(b), strict=True):
             lines.append(f"{x}{_sign(int(x), int(y))}{y}")
             if x != y:
                 break
-    return "\n".join([*lines, f"{a}{_sign(a, b)}{b}"])
+    return " ".join([*lines, f"{a}{_sign(a, b)}{b}"])
 
 
 def _sign(a: int, b: int) -> str:

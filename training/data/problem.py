@@ -1,7 +1,8 @@
 """What a problem is, and which side of the split it falls on.
 
 Knows nothing about any task, tokenizer or model. The split is a property of the problem's key alone, so training and
-held-out problems are disjoint by construction, whatever the seed.
+held-out problems are disjoint by construction, whatever the seed. A step inside another problem may still be the same
+small calculation: 47 + 36 within an expression.
 """
 
 import hashlib

@@ -45,33 +45,49 @@ _TEXT = """
 """
 WORDS = tuple(_TEXT.split())
 
-SPELL = phrases(
-    """
-    Spell {w}. | Spell the word {w} | How do you spell {w}? | Spell "{w}". | Please spell {w} |
-    Spell {w} letter by letter. | Can you spell {w}? | What letters are in {w}?
-    """
-)
-REVERSE = phrases(
-    """
-    Spell {w} backwards | Spell {w} backwards. | Reverse the word {w}. | Reverse "{w}" | Write {w} backwards. |
-    What is {w} backwards? | What is {w} spelled backwards? | Please reverse {w} |
-    Can you write "{w}" in reverse? | Reverse: {w} | Turn the word {w} around.
-    """
-)
-COUNT = phrases(
-    """
-    How many {c}'s are in {w}? | How many {c}s are in {w}? | How many times does {c} appear in {w}? |
-    How many letters {c} are in "{w}"? | Count the letter {c} in {w}. |
-    How many {c}'s are there in the word {w}? | How often does "{c}" occur in "{w}"? | Count the {c}'s in {w} |
-    how many {c} in {w} | Number of {c}'s in {w}?
-    """
-)
-LENGTH = phrases(
-    """
-    How many letters are in {w}? | How long is the word {w}? | Count the letters of "{w}". |
-    How many letters does {w} have?
-    """
-)
+SPELL = {
+    "en": phrases(
+        """
+        Spell {w}. | Spell the word {w} | How do you spell {w}? | Spell "{w}". | Please spell {w} |
+        Spell {w} letter by letter. | Can you spell {w}? | What letters are in {w}?
+        """
+    ),
+    "ja": ["{w} のつづりは?", "{w} のつづりを一文字ずつ書いてください。", "{w} を一文字ずつ書いて"],
+    "zh": ["{w} 怎么拼写?", "请逐个字母拼写 {w}。", "把 {w} 的字母一个一个写出来"],
+}
+REVERSE = {
+    "en": phrases(
+        """
+        Spell {w} backwards | Spell {w} backwards. | Reverse the word {w}. | Reverse "{w}" | Write {w} backwards. |
+        What is {w} backwards? | What is {w} spelled backwards? | Please reverse {w} |
+        Can you write "{w}" in reverse? | Reverse: {w} | Turn the word {w} around.
+        """
+    ),
+    "ja": ["{w} を逆から書いてください。", "{w} を逆さまにして", "{w} を後ろから読むと?"],
+    "zh": ["把 {w} 倒过来写。", "{w} 倒着写是什么?", "请反转 {w}"],
+}
+COUNT = {
+    "en": phrases(
+        """
+        How many {c}'s are in {w}? | How many {c}s are in {w}? | How many times does {c} appear in {w}? |
+        How many letters {c} are in "{w}"? | Count the letter {c} in {w}. |
+        How many {c}'s are there in the word {w}? | How often does "{c}" occur in "{w}"? | Count the {c}'s in {w} |
+        how many {c} in {w} | Number of {c}'s in {w}?
+        """
+    ),
+    "ja": ["{w} に {c} はいくつありますか?", "{w} の中の {c} の数は?", "{w} に {c} は何個?"],
+    "zh": ["{w} 里有几个 {c}?", "{w} 中有多少个字母 {c}?", "数一数 {w} 里的 {c}"],
+}
+LENGTH = {
+    "en": phrases(
+        """
+        How many letters are in {w}? | How long is the word {w}? | Count the letters of "{w}". |
+        How many letters does {w} have?
+        """
+    ),
+    "ja": ["{w} は何文字ですか?", "{w} の文字数は?"],
+    "zh": ["{w} 有几个字母?", "{w} 有多少个字母?"],
+}
 
 
 def random_word(rng: random.Random) -> str:
@@ -91,19 +107,22 @@ def _shown(rng: random.Random, word: str) -> str:
     return word.capitalize() if rng.random() < 0.06 else word
 
 
+LENGTH_ANSWER = {"en": "It has {n} letters.", "ja": "{n} 文字です。", "zh": "有 {n} 个字母。"}
+FOLLOW_UP = {"en": "And {w}?", "ja": "では {w} は?", "zh": "那 {w} 呢?"}
+
+
 def spell(rng: random.Random, language: str) -> Problem:
     word = random_word(rng)
-    letters = "-".join(word)
-    return Problem(
-        rng.choice(SPELL).format(w=_shown(rng, word)), " ".join(word), letters, "spelling", f"word:{word}", "en"
-    )
+    prompt = rng.choice(SPELL[language]).format(w=_shown(rng, word))
+    return Problem(prompt, " ".join(word), "-".join(word), "spelling", f"word:{word}", language)
 
 
 def reverse(rng: random.Random, language: str) -> Problem:
     word = random_word(rng)
     steps = f"{' '.join(word)}\n{' '.join(reversed(word))}"
-    prompt = rng.choice(REVERSE).format(w=_shown(rng, word))
-    return Problem(prompt, steps, word[::-1], "reversing", f"word:{word}", "en", follow_up=f"And {word}?")
+    prompt = rng.choice(REVERSE[language]).format(w=_shown(rng, word))
+    follow_up = FOLLOW_UP[language].format(w=word)
+    return Problem(prompt, steps, word[::-1], "reversing", f"word:{word}", language, follow_up=follow_up)
 
 
 def count_letters(rng: random.Random, language: str) -> Problem:
@@ -111,14 +130,9 @@ def count_letters(rng: random.Random, language: str) -> Problem:
     kind = rng.random()
     if kind < 0.12:
         steps = f"{' '.join(word)}\n" + ", ".join(f"{letter} {i}" for i, letter in enumerate(word, 1))
-        return Problem(
-            rng.choice(LENGTH).format(w=_shown(rng, word)),
-            steps,
-            f"It has {len(word)} letters.",
-            "counting",
-            f"word:{word}",
-            "en",
-        )
+        prompt = rng.choice(LENGTH[language]).format(w=_shown(rng, word))
+        answer = LENGTH_ANSWER[language].format(n=len(word))
+        return Problem(prompt, steps, answer, "counting", f"word:{word}", language)
     repeated = [c for c in word if word.count(c) > 1]
     if kind < 0.6 and repeated:
         letter = rng.choice(repeated)
@@ -128,15 +142,19 @@ def count_letters(rng: random.Random, language: str) -> Problem:
         letter = rng.choice("abcdefghijklmnopqrstuvwxyz")
     times = word.count(letter)
     shown = letter.upper() if rng.random() < 0.05 else letter
-    answer = f"The letter {letter} appears {times} time{'' if times == 1 else 's'}."
-    prompt = rng.choice(COUNT).format(c=shown, w=_shown(rng, word))
-    return Problem(prompt, counting_steps(word, letter), answer, "counting", f"word:{word}", "en")
+    answer = {
+        "en": f"The letter {letter} appears {times} time{'' if times == 1 else 's'}.",
+        "ja": f"{letter} は {times} 個あります。",
+        "zh": f"有 {times} 个 {letter}。",
+    }[language]
+    prompt = rng.choice(COUNT[language]).format(c=shown, w=_shown(rng, word))
+    return Problem(prompt, counting_steps(word, letter), answer, "counting", f"word:{word}", language)
 
 
 def counting_steps(word: str, letter: str) -> str:
-    """The word spelled, then every letter with the running count of the wanted one."""
-    running, total = [], 0
+    """The word spelled, then again with every wanted letter numbered: `s t r 1 a w b e r 2 r 3 y`, and the last number."""
+    numbered, total = [], 0
     for c in word:
         total += c == letter
-        running.append(f"{c} {total}")
-    return f"{' '.join(word)}\n{letter}: {', '.join(running)}"
+        numbered.append(f"{c} {total}" if c == letter else c)
+    return f"{' '.join(word)}\n{' '.join(numbered)}\n{letter}: {total}"

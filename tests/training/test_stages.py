@@ -1,0 +1,243 @@
+"""A smoke run of every stage with a micro model, in the recipe's order; then export, evaluation and traces."""
+
+import csv
+import json
+import random
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3MoeConfig
+
+from analysis import storage
+from app.engine.catalogue import recordings
+from training import (
+    cold_start,
+    distillation,
+    evaluate,
+    fusion,
+    general_rl,
+    pretraining,
+    reasoning_rl,
+    rl,
+    routing,
+    stages,
+    traces,
+)
+from training.__main__ import finish, main
+from training.data import sample
+from training.data.dialogues import single
+from training.decode import Reply
+from training.encode import target_text
+from training.export import export
+from training.model import RouterTap
+from training.train import tokenizer_in
+
+MICRO = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_experts": 8,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 8,
+    "head_dim": 8,
+}
+ORDER = (
+    "pretraining",
+    "cold-start",
+    "reasoning-rl",
+    "fusion",
+    "general-rl",
+    "teacher",
+    "distillation-off",
+    "distillation-on",
+)
+
+
+def micro(recipe: Any) -> Any:
+    """A recipe of two steps."""
+    if isinstance(recipe, rl.RLRecipe):
+        return replace(recipe, steps=2, minutes=0, prompts=8, prompts_a_step=2, generations=2, longest=12, save_steps=1)
+    overrides = tuple({**MICRO, **dict(recipe.overrides)}.items())
+    return replace(recipe, steps=2, minutes=0, dialogues=8, workers=1, probe_minutes=0, overrides=overrides)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that went through every stage."""
+    folder: Path = tmp_path_factory.mktemp("run")
+    tokenizer = tokenizer_in(folder, pieces=600)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stages, "_adjusted", lambda recipe, options: micro(recipe))
+        patch.setattr(distillation, "LONGEST", 12)
+        for name, stage in stages.STAGES.items():
+            assert stage(folder, tokenizer, SimpleNamespace(seed=7, scale=1.0), lambda: False), name
+    return folder
+
+
+def test_the_stages_and_their_order() -> None:
+    assert tuple(stages.STAGES) == ORDER
+    minutes = [
+        recipe(Path()).minutes
+        for recipe in (
+            pretraining.recipe,
+            cold_start.recipe,
+            reasoning_rl.recipe,
+            fusion.recipe,
+            general_rl.recipe,
+            distillation.off_policy,
+            distillation.on_policy,
+        )
+    ]
+    assert max(minutes) <= 100
+    assert sum(minutes[1:5]) == sum(minutes[5:]), "the distilled student computes as long as the four stages"
+
+
+def test_every_stage_leaves_log_plot_and_checkpoint(run: Path) -> None:
+    for name in ORDER:
+        state = torch.load(run / name / "checkpoint.pt", weights_only=True)
+        assert Qwen3MoeConfig(**state["config"]).num_experts == 8 and state["progress"]["step"] == 2
+        assert all(value.isfinite().all() for value in state["model"].values())
+        assert len(list(csv.DictReader((run / name / "log.csv").open()))) >= 1
+        assert (run / name / "log.svg").read_text().startswith("<svg")
+
+
+def test_a_finished_stage_is_passed_over(run: Path) -> None:
+    before = (run / "reasoning-rl" / "checkpoint.pt").stat().st_mtime_ns
+    options = SimpleNamespace(seed=7, scale=1.0)
+    assert stages.STAGES["reasoning-rl"](run, tokenizer_in(run), options, lambda: False)
+    assert (run / "reasoning-rl" / "checkpoint.pt").stat().st_mtime_ns == before
+
+
+def test_a_stopped_reinforcement_continues(run: Path, tmp_path: Path) -> None:
+    tokenizer = tokenizer_in(run)
+    recipe = replace(micro(reasoning_rl.recipe(run)), out=tmp_path / "rl", steps=3)
+    assert not rl.reinforce(recipe, tokenizer, reasoning_rl.dialogue, reasoning_rl.REWARDS, stop=lambda: True)
+    assert rl.reinforce(recipe, tokenizer, reasoning_rl.dialogue, reasoning_rl.REWARDS)
+    steps = [int(row["step"]) for row in csv.DictReader((recipe.out / "log.csv").open())]
+    assert steps == [1, 2, 3]
+
+
+def test_the_teacher_begins_as_good_as_the_student(run: Path) -> None:
+    narrow = torch.load(run / "general-rl" / "checkpoint.pt", weights_only=True)
+    student = evaluate.stage_model(run, "general-rl")
+    wide = evaluate.stage_model(run, "teacher")
+    assert student and wide
+    assert wide.config.moe_intermediate_size == 2 * narrow["config"]["moe_intermediate_size"]
+    wide.load_state_dict(torch.load(run / "teacher" / "start.pt", weights_only=True)["model"])
+    ids = torch.randint(0, 500, (2, 9), generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(wide(ids).logits, student(ids).logits, rtol=1e-4, atol=1e-5)
+
+
+def replied(text: str) -> Reply:
+    return Reply([], text, True)
+
+
+def test_rewards() -> None:
+    problem = sample(random.Random(1), False, "multiplication", "en")
+    thinks, direct = single(problem, True), single(problem, False)
+    good = replied(target_text(thinks).removesuffix("<|im_end|>"))
+    assert [reward(thinks, good) for reward in general_rl.REWARDS.values()] == [1, 1, 1, 1]
+    assert [reward(direct, replied(problem.answer)) for reward in general_rl.REWARDS.values()] == [1, 1, 1, 1]
+    assert general_rl.obedient(direct, good) == 0 and general_rl.well_formed(direct, good) == 0
+    assert general_rl.well_formed(thinks, replied(problem.answer)) == 0
+    assert general_rl.brief(direct, replied(problem.answer * 9)) < 0.3
+    assert reasoning_rl.right(thinks, replied("<think>\n\n</think>\n\n1")) == 0
+    assert reasoning_rl.right(thinks, replace(good, ended=False)) == 0
+
+
+def test_completions_are_read_up_to_their_end(run: Path) -> None:
+    tokenizer = tokenizer_in(run)
+    ids = tokenizer.encode("<think>\n7\n</think>\n\n7.", add_special_tokens=False)
+    assert rl.reply_of(tokenizer, [*ids, tokenizer.eos_token_id], 20).answer == "7."
+    assert not rl.reply_of(tokenizer, ids, len(ids)).ended
+
+
+def test_export_loads_whole(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    export(run / "general-rl", folder)
+    assert max(path.stat().st_size for path in folder.iterdir()) < 10_000_000
+    model, report = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+    assert not any(report.values())
+    assert json.loads((folder / "config.json").read_text())["num_experts"] == 8
+    assert AutoTokenizer.from_pretrained(folder).chat_template
+    with RouterTap(model) as tap:
+        model(input_ids=torch.tensor([[1, 2, 3]]))
+        assert [tuple(ids.shape) for _, ids in tap.take()] == [(3, 2), (3, 2)]
+    assert "Not measured yet" in (folder / "README.md").read_text()
+
+
+def test_every_figure_reaches_the_card(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluate, "greedy", lambda model, tokenizer, prompts, **_: [replied("x")] * len(prompts))
+    finish(run, tmp_path / "model", 1)
+    figures = json.loads((run / "figures.json").read_text())
+    assert {row["name"] for row in figures["tasks"]} > {"programs", "sorting", "translation"}
+    assert [row["budget"] for row in figures["budget"]] == [*evaluate.BUDGETS, None]
+    assert len(figures["obedience"]) == 2 + 3 * len(evaluate.SWITCHES)
+    assert [row["control"] for row in figures["specialization"]] == ["none", "token ids matched"]
+    assert [row["stage"] for row in figures["stages"]] == [name for name in ORDER if name != "teacher"]
+    by_stage = {row["stage"]: row["saturation"]["share"] for row in figures["stages"]}
+    assert by_stage["general-rl"] == 1 and 0 < by_stage["pretraining"] <= 1
+    card = (tmp_path / "model" / "README.md").read_text()
+    for words in (
+        "What each stage changes",
+        "distillation-on",
+        "thinking budget",
+        "What it cannot do",
+        "**not reached**",
+    ):
+        assert words in card
+
+
+def test_traces_of_the_stages(run: Path, tmp_path: Path) -> None:
+    traces.record_stages(run, tmp_path / "stages")
+    for stage in evaluate.STAGES:
+        lines = [json.loads(line) for line in (tmp_path / "stages" / stage / "index.jsonl").read_text().splitlines()]
+        assert len(lines) == len(traces.SHOWN)
+        trace = storage.load(tmp_path / "stages" / stage / lines[0]["file"])
+        assert trace.num_rows == trace.num_tokens and trace.provenance["revision"] == stage
+        assert (tmp_path / "stages" / stage / lines[0]["file"]).stat().st_size < 200_000
+    named = recordings(tmp_path)
+    assert len(named) == len(traces.SHOWN) * len(evaluate.STAGES) and named["sorting en · fusion"].is_file()
+
+
+def test_an_unknown_stage_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["fussion"])
+    assert "no stage fussion" in capsys.readouterr().err
+
+
+def routes(choices: list[list[int]]) -> routing.Routed:
+    """A text of tokens 0, 1, … whose single layer chose these experts."""
+    return routing.Routed(np.arange(len(choices)), np.array(choices)[:, None, :])
+
+
+def test_load_and_saturation_by_hand() -> None:
+    first, second = routes([[0, 1], [0, 2]]), routes([[0, 1], [3, 1]])
+    load = routing.load([first], 4)
+    assert load["smallest_share"] == 0 and load["mean_max_violation"] == pytest.approx(1)
+    assert routing.saturation([first], [first])["share"] == 1
+    assert routing.saturation([first], [second])["share"] == pytest.approx(0.5)
+
+
+def test_specialists_are_found_only_where_there_are_any() -> None:
+    random_ = np.random.default_rng(0)
+
+    def text(base: int, tokens: np.ndarray) -> routing.Routed:
+        """Experts `base` and one at random: `base` decides what is special about the text."""
+        return routing.Routed(tokens, np.stack([np.full(20, base), random_.integers(4, 8, 20)], 1)[:, None, :])
+
+    tokens = np.arange(20) % 5
+    domains = ["a"] * 8 + ["b"] * 8
+    special = [text(0, tokens) for _ in range(8)] + [text(1, tokens) for _ in range(8)]
+    assert all(row["p"] < 0.01 for row in routing.specialization(special, domains, 8, 500))
+    mixed = [text(i % 2, tokens) for i in range(16)]
+    assert all(row["p"] > 0.2 for row in routing.specialization(mixed, domains, 8, 500))
+    vocabulary = [
+        routing.Routed(t.tokens, np.where(t.tokens[:, None, None] < 3, 2, 3) + np.array([0, 2])) for t in special
+    ]
+    plain, matched = routing.specialization(vocabulary, domains, 8, 500)
+    assert matched["p"] > 0.2 and plain["coverage"] == 1

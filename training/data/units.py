@@ -1,0 +1,85 @@
+"""Unit conversion between whole numbers: lengths, weights, times, money, dozens."""
+
+import random
+
+from training.data.expressions import work
+from training.data.problem import Problem, phrases
+
+#: (larger unit, smaller unit, how many of the smaller) with the names in English, Japanese and Chinese.
+UNITS: list[tuple[dict[str, str], dict[str, str], int]] = [
+    (
+        {"en": larger[0], "ja": larger[1], "zh": larger[2]},
+        {"en": smaller[0], "ja": smaller[1], "zh": smaller[2]},
+        factor,
+    )
+    for larger, smaller, factor in (
+        (("hours", "時間", "小时"), ("minutes", "分", "分钟"), 60),
+        (("minutes", "分", "分钟"), ("seconds", "秒", "秒"), 60),
+        (("days", "日", "天"), ("hours", "時間", "小时"), 24),
+        (("weeks", "週間", "周"), ("days", "日", "天"), 7),
+        (("years", "年", "年"), ("months", "か月", "个月"), 12),
+        (("kilometers", "キロメートル", "公里"), ("meters", "メートル", "米"), 1000),
+        (("meters", "メートル", "米"), ("centimeters", "センチメートル", "厘米"), 100),
+        (("centimeters", "センチメートル", "厘米"), ("millimeters", "ミリメートル", "毫米"), 10),
+        (("kilograms", "キログラム", "千克"), ("grams", "グラム", "克"), 1000),
+        (("tons", "トン", "吨"), ("kilograms", "キログラム", "千克"), 1000),
+        (("liters", "リットル", "升"), ("milliliters", "ミリリットル", "毫升"), 1000),
+        (("dozens", "ダース", "打"), ("pieces", "個", "个"), 12),
+        (("feet", "フィート", "英尺"), ("inches", "インチ", "英寸"), 12),
+        (("yards", "ヤード", "码"), ("feet", "フィート", "英尺"), 3),
+        (("dollars", "ドル", "美元"), ("cents", "セント", "美分"), 100),
+    )
+]
+ASK = {
+    "en": phrases(
+        """
+        Convert {n} {a} to {b}. | How many {b} are in {n} {a}? | {n} {a} in {b} | What is {n} {a} in {b}? |
+        How many {b} are {n} {a}? | {n} {a} = ? {b} | Express {n} {a} in {b}. | Change {n} {a} into {b}.
+        """
+    ),
+    "ja": ["{n}{a}は何{b}ですか?", "{n}{a}を{b}に直してください。", "{n}{a}は何{b}?"],
+    "zh": ["{n}{a}等于多少{b}?", "把{n}{a}换算成{b}。", "{n}{a}是多少{b}?"],
+}
+ANSWER = {"en": "{n} {a} = {m} {b}.", "ja": "{n}{a}は{m}{b}です。", "zh": "{n}{a}等于{m}{b}。"}
+
+
+def convert(rng: random.Random, language: str) -> Problem:
+    """From the larger unit to the smaller, or (a third) back where no rest is left."""
+    larger, smaller, factor = rng.choice(UNITS)
+    n = rng.randint(2, rng.choice([9, 99]))
+    steps = [f"{larger[language]} → {smaller[language]}: ×{factor}"]
+    a, b, given, result = larger, smaller, n, n * factor
+    if rng.random() < 0.33:
+        a, b, given, result = smaller, larger, n * factor, n
+        steps += [f"{given}÷{factor}={result}"] if factor in (10, 100, 1000) else _back(n, factor)
+    else:
+        steps += _forth(n, factor)
+    words = {"a": a[language], "b": b[language]}
+    prompt = rng.choice(ASK[language]).format(n=given, **words)
+    answer = ANSWER[language].format(n=given, m=result, **words)
+    return Problem(prompt, "\n".join(steps), answer, "units", f"unit:{a['en']}:{b['en']}:{given}", language)
+
+
+def _forth(n: int, factor: int) -> list[str]:
+    if factor in (10, 100, 1000):
+        return [f"{n}×{factor}={n * factor}"]
+    if factor == 60:
+        return [work(n, "×", 6), f"{n}×60={n * 60}"]
+    if factor < 10:
+        return [work(n, "×", factor)]
+    tens, ones = factor // 10 * 10, factor % 10
+    first = [f"{n}×10={n * 10}"] if tens == 10 else [work(n, "×", tens // 10), f"{n}×{tens}={n * tens}"]
+    return [*first, work(n, "×", ones), work(n * tens, "+", n * ones)]
+
+
+def _back(n: int, factor: int) -> list[str]:
+    """Tens of the result first, then what is left."""
+    tens, ones = n // 10 * 10, n % 10
+    total, lines = n * factor, []
+    if tens:
+        lines.append(f"{tens}×{factor}={tens * factor}")
+        if ones:
+            lines.append(f"{total}-{tens * factor}={ones * factor}")
+    if ones:
+        lines.append(f"{ones}×{factor}={ones * factor}")
+    return [*lines, f"{total}÷{factor}={n}"]
