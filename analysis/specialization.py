@@ -21,9 +21,9 @@ _DRAWN = 64  # occurrences up to which the chance level is drawn, beyond them co
 
 
 def domain_specialization(domains: Mapping[str, Traces], phase: str = "all") -> Statistic:
-    """Share of a domain's tokens that use each expert; ``domains`` names the traces of each. Axes domain, layer, expert.
+    """Share of a domain's tokens that use each expert; ``domains`` names the traces of each.
 
-    In [0, 1], chance k / E; range, source and what it does not say stand with ``counts.domain_specialization``. A
+    Axes domain, layer, expert. In [0, 1], chance k / E; range, source and what it does not say stand with ``counts.domain_specialization``. A
     domain's tokens are its rows in ``phase``; a domain without one gives NaN.
 
     Raises:
@@ -34,7 +34,7 @@ def domain_specialization(domains: Mapping[str, Traces], phase: str = "all") -> 
     tables, tokens = {}, {}
     for domain, traces in found.items():
         rows = [trace.rows_in(phase) for trace in traces]
-        tables[domain] = sum(counts_with_absent(trace, chosen) for trace, chosen in zip(traces, rows, strict=True))
+        tables[domain] = np.sum([counts_with_absent(t, chosen) for t, chosen in zip(traces, rows, strict=True)], axis=0)
         tokens[domain] = sum(int(np.count_nonzero(chosen)) for chosen in rows)
     spec = every[0].spec
     top_k = [layer.top_k for layer in spec.layers]
