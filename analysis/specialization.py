@@ -23,8 +23,8 @@ _DRAWN = 64  # occurrences up to which the chance level is drawn, beyond them co
 def domain_specialization(domains: Mapping[str, Traces], phase: str = "all") -> Statistic:
     """Share of a domain's tokens that use each expert; ``domains`` names the traces of each.
 
-    Axes domain, layer, expert. In [0, 1], chance k / E; range, source and what it does not say stand with ``counts.domain_specialization``. A
-    domain's tokens are its rows in ``phase``; a domain without one gives NaN.
+    Axes domain, layer, expert. In [0, 1], chance k / E; range, source and what it does not say stand with
+    ``counts.domain_specialization``. A domain's tokens are its rows in ``phase``; a domain without one gives NaN.
 
     Raises:
         BadValue: no domain, a domain without traces, or traces of different routers.
