@@ -121,18 +121,28 @@ def _belady_hits(trace: RoutingTrace, slots: np.ndarray) -> np.ndarray:
     """A cache is told by when each of its experts is used next; which expert it is does not matter."""
     rows, layers, k = trace.expert_ids.shape
     ahead = next_use(trace)
+    hits = np.zeros((rows, layers, len(slots)), np.int32)
+    all_fit = slots >= trace.spec.num_experts  # nothing is ever dropped: every use but the first is a hit
+    row, layer, _ = reused = np.nonzero(ahead != NEVER)
+    seen = np.bincount((row + ahead[reused]) * layers + layer, minlength=rows * layers).reshape(rows, layers)
+    hits[..., all_fit] = seen[..., None]
+    if not all_fit.all():
+        hits[..., ~all_fit] = _played(trace, slots[~all_fit], ahead)
+    return hits
+
+
+def _played(trace: RoutingTrace, sizes: np.ndarray, ahead: np.ndarray) -> np.ndarray:
+    rows, layers, k = ahead.shape
     used = (trace.expert_ids != trace.spec.no_expert).sum(axis=-1)  # (R, L)
-    sizes = np.minimum(slots, trace.spec.num_experts)
-    widest = int(sizes.max(initial=1))
+    widest = int(sizes.max())
     cache = np.full((layers, len(sizes), widest + k), NEVER, np.int32)  # sorted; the last k are room for the newcomers
     place = np.arange(widest + k)
     hits = np.zeros((rows, layers, len(sizes)), np.int32)
     for row in range(rows):
-        found = (cache == row).sum(axis=2)
-        hits[row] = found
-        cache[..., :k] = np.where(cache[..., :k] == row, NEVER, cache[..., :k])  # sorted, so hits come first
-        later = np.where(ahead[row] == NEVER, NEVER, ahead[row] + row)
-        cache[..., widest:] = later[:, None]
+        due = cache[..., :k] == row  # sorted, so hits come first
+        hits[row] = due.sum(axis=2)
+        cache[..., :k][due] = NEVER
+        cache[..., widest:] = np.where(ahead[row] == NEVER, NEVER, ahead[row] + row)[:, None]
         cache.sort(axis=2)
         # While the next token runs, its own experts hold slots of their own; of the others, so many fit beside them.
         at_once = (cache[..., :k] == row + 1).sum(axis=2)
