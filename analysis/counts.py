@@ -85,38 +85,42 @@ def max_violation(counts: np.ndarray, top_k: TopK, layers: Sequence[int] | None 
 
 
 def domain_specialization(
-    counts: Mapping[str, np.ndarray],
+    counts: Mapping[Any, np.ndarray] | np.ndarray,
     top_k: TopK,
     layers: Sequence[int] | None = None,
-    tokens: Mapping[str, int] | None = None,
+    tokens: Sequence[int] | None = None,
     phase: str = "all",
 ) -> Statistic:
     """Share of a domain's tokens that use each expert, N_{E,D} / N_D, from the (L, E) counts of each domain.
 
-    Axes domain, layer, expert. In [0, 1], sums to k over the experts of a layer; chance k / E. NaN for experts that a
-    layer does not have and for a domain without tokens. It says what a domain uses, not why: a domain has its own
-    vocabulary, and ids of words alone can make such a share. n is the fewest tokens of any domain; by default a
-    domain's tokens are its selections in a layer / k. Source: OLMoE (Muennighoff et al., 2024), domain specialization.
+    ``counts`` names them, or is one (D, L, E) array; ``tokens`` are the N_D in the same order, by default a domain's
+    selections in a layer / k. Axes domain, layer, expert. In [0, 1], sums to k over the experts of a layer; chance
+    k / E. NaN for experts that a layer does not have and for a domain without tokens. It says what a domain uses, not
+    why: a domain has its own vocabulary, and ids of words alone can make such a share. n is the fewest tokens of any
+    domain. Source: OLMoE (Muennighoff et al., 2024), domain specialization.
 
     Raises:
-        BadValue: no domain is given, or their counts differ in shape.
+        BadValue: no domain is given, their counts differ in shape, or there are not as many ``tokens``.
     """
-    tables = [_checked(table, 2) for table in counts.values()]
+    named = dict(counts) if isinstance(counts, Mapping) else dict(enumerate(np.asarray(counts)))
+    tables = [_checked(table, 2) for table in named.values()]
     if not tables or len({table.shape for table in tables}) > 1:
         raise BadValue("Domain specialization needs counts of one shape (layer, expert) for at least one domain.")
+    if tokens is not None and len(tokens) != len(tables):
+        raise BadValue(f"There are {len(tables)} domains but {len(tokens)} numbers of tokens.")
     stacked = np.stack(tables)
     ks = np.broadcast_to(np.asarray(top_k, np.float64), stacked.shape[1:2])
     if tokens is None:
         totals = np.nansum(stacked, axis=2, keepdims=True) / ks[:, None]
         sizes = [_tokens(table, top_k) for table in tables]
     else:
-        sizes = [tokens[domain] for domain in counts]
+        sizes = [int(size) for size in tokens]
         totals = np.broadcast_to(np.array(sizes, np.float64)[:, None, None], (*stacked.shape[:2], 1))
     return Statistic(
         "domain specialization",
         _divided(stacked, totals),
         ("domain", "layer", "expert"),
-        {"domain": list(counts), **_labels(layers)},
+        {"domain": list(named), **_labels(layers)},
         unit="share of tokens",
         chance=_divided(ks, experts_of(stacked[0]))[None, :, None],
         n=min(sizes),

@@ -137,5 +137,13 @@ def _over(values: np.ndarray, n: int, spec: RouterSpec) -> np.ndarray:
 def _statistic(
     name: str, unit: str, values: np.ndarray, chance: np.ndarray, n: int, spec: RouterSpec, phase: str
 ) -> Statistic:
-    labels = {"layer": spec.layer_numbers}
-    return Statistic(name, values, ("layer", "expert"), labels, unit=unit, chance=chance, n=n, phase=phase)
+    return Statistic(
+        name,
+        values,
+        ("layer", "expert"),
+        {"layer": spec.layer_numbers},
+        unit=unit,
+        chance=chance,
+        n=n,
+        phase=phase,
+    )

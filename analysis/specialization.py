@@ -31,11 +31,11 @@ def domain_specialization(domains: Mapping[str, Traces], phase: str = "all") -> 
     """
     found = {domain: as_traces(traces) for domain, traces in domains.items()}
     every = as_traces([trace for traces in found.values() for trace in traces])
-    tables, tokens = {}, {}
+    tables, tokens = {}, []
     for domain, traces in found.items():
         rows = [trace.rows_in(phase) for trace in traces]
         tables[domain] = np.sum([counts_with_absent(t, chosen) for t, chosen in zip(traces, rows, strict=True)], axis=0)
-        tokens[domain] = sum(int(np.count_nonzero(chosen)) for chosen in rows)
+        tokens.append(sum(int(np.count_nonzero(chosen)) for chosen in rows))
     spec = every[0].spec
     top_k = [layer.top_k for layer in spec.layers]
     return counts.domain_specialization(tables, top_k, spec.layer_numbers, tokens, phase)

@@ -42,8 +42,10 @@ def test_counts_at_known_points():
     assert counts.balance_of("load entropy", table, 1).values.tolist() == pytest.approx([0, math.log(4)])
     special = counts.domain_specialization({"a": table, "b": np.zeros((2, 5))}, 1)
     assert special.values[0, 1, 0] == 0.25 and np.isnan(special.values[1]).all() and special.n == 0
-    fewer = counts.domain_specialization({"a": table}, 1, tokens={"a": 8})
+    fewer = counts.domain_specialization({"a": table}, 1, tokens=[8])
     assert fewer.values[0, 1, 0] == 0.125 and fewer.n == 8
+    stacked = counts.domain_specialization(np.stack([table, table]), 1)
+    assert stacked.values.shape == (2, 2, 5) and stacked.along("domain") == [0, 1]
 
 
 def test_nothing_counted_gives_no_numbers():
@@ -61,6 +63,8 @@ def test_what_is_no_count_is_refused():
         counts.domain_specialization({"a": np.ones((1, 2)), "b": np.ones((1, 3))}, 1)
     with pytest.raises(BadValue, match="at least one domain"):
         counts.domain_specialization({}, 1)
+    with pytest.raises(BadValue, match="1 domains but 2"):
+        counts.domain_specialization({"a": np.ones((1, 2))}, 1, tokens=[1, 2])
     with pytest.raises(BadValue, match="choose from maximal violation"):
         counts.balance_of("fairness", np.ones((1, 2)), 1)
 
