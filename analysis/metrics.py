@@ -70,7 +70,7 @@ def gini(trace: RoutingTrace, phase: str = "all") -> Statistic:
 
 def load_variation(trace: RoutingTrace, phase: str = "all") -> Statistic:
     """Coefficient of variation (standard deviation / mean) of the load of each layer: 0 when all experts are used
-    alike, √(E / k − 1) when only k are used. The square of it is the importance loss of Shazeer et al. (2017).
+    alike, √(E / k − 1) when only k are used. Its square is what the balancing losses of Shazeer et al. (2017) penalise.
 
     ``chance`` is the mean under uniform random routing of as many tokens, which is above 0 on short samples.
     """

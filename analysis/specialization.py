@@ -41,6 +41,31 @@ def domain_specialization(domains: Mapping[str, Traces], phase: str = "all") -> 
     return counts.domain_specialization(tables, top_k, spec.layer_numbers, tokens, phase)
 
 
+def risk_difference(first: Traces, second: Traces, phase: str = "all", second_phase: str | None = None) -> Statistic:
+    """A1 / N1 − A2 / N2: how many more of the first condition's tokens use each expert. Axes layer, expert.
+
+    In [−1, 1], changes sign with the order, chance 0; ``second_phase`` where the second condition is another phase. It
+    describes: tokens depend on each other, so no z-score of it is honest, and a test takes prompts as its unit. n is
+    the smaller number of tokens; NaN where either has none. Source: SteerMoE (Fayyaz et al., 2025).
+
+    Raises:
+        BadValue: no traces, traces of different routers, or no such phase.
+    """
+    spec = as_traces((*as_traces(first), *as_traces(second)))[0].spec
+    one = domain_specialization({"first": first}, phase)
+    other = domain_specialization({"second": second}, phase if second_phase is None else second_phase)
+    return Statistic(
+        "risk difference",
+        one.values[0] - other.values[0],
+        ("layer", "expert"),
+        {"layer": spec.layer_numbers},
+        unit="share of tokens",
+        chance=0.0,
+        n=min(one.n, other.n),
+        phase=phase if second_phase is None else f"{phase} − {second_phase}",
+    )
+
+
 @dataclass(frozen=True)
 class VocabularySpecialization:
     """How far each token's id decides its expert.

@@ -71,6 +71,7 @@ def test_chance_is_exact():
     for experts, k, top, shared in ((128, 8, 0.008, 0.41), (256, 8, 0.004, 0.23), (512, 10, 0.002, 0.18)):
         assert 1 / experts == pytest.approx(top, abs=5e-4)
         assert any_shared_by_chance(experts, k) == pytest.approx(shared, abs=5e-3)
+    assert any_shared_by_chance(8, 2) == pytest.approx(0.46, abs=5e-3)  # "≈46%", Mixtral of Experts
     trace = random_trace(6000, 4, 16, 3)
     for statistic in (consecutive_repetition(trace), reuse(trace), reuse(trace, within=4)):
         assert np.abs(statistic.values - statistic.chance).max() < 5 * np.sqrt(0.25 / 6000)

@@ -8,7 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.errors import BadValue
-from analysis.specialization import chance_of_largest_share, domain_specialization, vocabulary_specialization
+from analysis.specialization import (
+    chance_of_largest_share,
+    domain_specialization,
+    risk_difference,
+    vocabulary_specialization,
+)
 from tests.analysis.routing import random_trace, sets_of, small_traces, trace_of
 from tests.make_traces import make_trace
 
@@ -38,6 +43,29 @@ def test_domains_need_traces_of_one_model():
         domain_specialization({"a": []})
     with pytest.raises(BadValue, match="different routers"):
         domain_specialization({"a": make_trace(experts=8), "b": make_trace(experts=16)})
+
+
+@given(small_traces())
+def test_risk_difference_is_that_of_two_shares(trace):
+    found, back = (
+        risk_difference(trace, trace, "thinking", "answer"),
+        risk_difference(trace, trace, "answer", "thinking"),
+    )
+    for layer, spec in enumerate(trace.spec.layers):
+        thinking, answer = sets_of(trace, layer, "thinking"), sets_of(trace, layer, "answer")
+        for expert in range(spec.num_experts):
+            if thinking and answer:
+                shares = [sum(expert in row for row in rows) / len(rows) for rows in (thinking, answer)]
+                assert found.values[layer, expert] == pytest.approx(shares[0] - shares[1])
+                assert back.values[layer, expert] == pytest.approx(shares[1] - shares[0])
+            else:
+                assert np.isnan(found.values[layer, expert])
+    assert found.n == min(trace.rows_in("thinking").sum(), trace.rows_in("answer").sum())
+
+
+def test_random_routing_makes_no_difference():
+    random = risk_difference(random_trace(4000, 2, 16, 4, 1), random_trace(4000, 2, 16, 4, 2))
+    assert np.abs(random.values).max() < 0.05 and random.chance == 0 and random.phase == "all"
 
 
 @given(small_traces(), st.integers(1, 4), st.booleans())
