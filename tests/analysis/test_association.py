@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.association import CLOSING, OPENING, marker_npmi, thinking_npmi
+from analysis.trace import RoutingTrace
 from tests.analysis.routing import random_trace, sets_of, small_traces, trace_of
 from tests.make_traces import make_trace
 
@@ -52,7 +54,25 @@ def test_random_routing_knows_no_markers():
     trace = random_trace(8000, 2, 8, 2)
     pieces = tuple(b"<think>" if i % 4 == 0 else b"x" for i in range(8000))
     found = marker_npmi(replace(trace, pieces=pieces))
-    assert np.abs(found.values).max() < 0.05 and found.chance == 0
+    assert np.abs(found.values).max() < 0.05 and np.abs(found.chance).max() < 0.005
+    few = [marker_npmi(random_with_markers(seed)) for seed in range(40)]
+    values, chance = (np.mean([getattr(f, name) for f in few]) for name in ("values", "chance"))
+    assert chance < -0.4 and values == pytest.approx(chance, abs=0.02)
+
+
+def random_with_markers(seed: int) -> RoutingTrace:
+    """Three markers among 100 tokens that are routed at random."""
+    trace = random_trace(100, 10, 8, 1, seed)
+    return replace(trace, pieces=(OPENING,) * 3 + (b"x",) * 97)
+
+
+def test_chance_is_that_of_every_way_to_place_the_markers():
+    trace = trace_of([[[e]] for e in (0, 0, 0, 1, 1, 2)], 3)
+    ways = []
+    for places in combinations(range(6), 2):
+        pieces = tuple(OPENING if i in places else b"x" for i in range(6))
+        ways.append(marker_npmi(replace(trace, pieces=pieces)))
+    np.testing.assert_allclose(ways[0].chance, np.mean([way.values for way in ways], axis=0))
 
 
 def test_without_markers_there_is_nothing():
