@@ -7,7 +7,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.caching import belady_hit_rate, lru_hit_rate
@@ -44,7 +44,6 @@ def best_of_all(rows: list[list[int]], slots: int) -> int:
     return best(0, frozenset())
 
 
-@settings(deadline=None)
 @given(small_traces(), st.integers(1, 7))
 def test_caches_are_those_played_out(trace, slots):
     lru, belady = lru_hit_rate(trace, "answer", [slots]), belady_hit_rate(trace, "all", [slots])
