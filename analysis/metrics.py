@@ -1,4 +1,4 @@
-"""What a trace says about load, balance and gate weights: pure functions from a trace to a statistic.
+"""What traces say about load, balance and gate weights: pure functions from a trace (or several) to a statistic.
 
 Knows formulas (``Statistic`` carries the chance level and the sample size with each). Does not know figures or files;
 single tokens are in ``token_metrics``. Rows are chosen by ``phase``, a name of ``analysis.trace.PHASE_GROUPS``; n is
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from analysis import counts
+from analysis.pooling import Traces, as_traces
 from analysis.statistic import Statistic
 from analysis.trace import LayerSpec, RouterSpec, RoutingTrace
 
@@ -34,47 +35,47 @@ def expert_counts(trace: RoutingTrace, rows: np.ndarray | None = None) -> np.nda
     return found.reshape(layers, width)[:, :experts]
 
 
-def expert_load(trace: RoutingTrace, phase: str = "all") -> Statistic:
+def expert_load(traces: Traces, phase: str = "all") -> Statistic:
     """Share of a layer's slots that went to each expert: selections of (l, e) / selections in l.
 
     Axes layer, expert. In [0, 1], sums to 1 over the experts of a layer; chance 1 / E of the layer. NaN for experts
     that a layer does not have, and everywhere when no row is in ``phase``.
     """
-    return counts.load(**_counted(trace, phase))
+    return counts.load(**_counted(traces, phase))
 
 
-def max_violation(trace: RoutingTrace, phase: str = "all") -> Statistic:
+def max_violation(traces: Traces, phase: str = "all") -> Statistic:
     """(max load − mean load) / mean load, by layer: 0 when all experts are used alike, up to E / k − 1.
 
     The maximum grows on short samples, so ``chance`` is the mean under uniform random routing of as many tokens.
     Measured as MaxVio in "Auxiliary-Loss-Free Load Balancing" (Wang et al., 2024).
     """
-    return counts.balance_of("maximal violation", **_counted(trace, phase))
+    return counts.balance_of("maximal violation", **_counted(traces, phase))
 
 
-def load_entropy(trace: RoutingTrace, phase: str = "all") -> Statistic:
+def load_entropy(traces: Traces, phase: str = "all") -> Statistic:
     """Shannon entropy of the load of each layer, in nats: from ln k to ln E, the latter when all are used alike.
 
     ``chance`` is the mean under uniform random routing of as many tokens, which is below ln E on short samples.
     """
-    return counts.balance_of("load entropy", **_counted(trace, phase))
+    return counts.balance_of("load entropy", **_counted(traces, phase))
 
 
-def gini(trace: RoutingTrace, phase: str = "all") -> Statistic:
+def gini(traces: Traces, phase: str = "all") -> Statistic:
     """Gini coefficient of the load of each layer: 0 when all experts are used alike, 1 − k / E when only k are used.
 
     ``chance`` is the mean under uniform random routing of as many tokens, which is above 0 on short samples.
     """
-    return counts.balance_of("Gini coefficient", **_counted(trace, phase))
+    return counts.balance_of("Gini coefficient", **_counted(traces, phase))
 
 
-def load_variation(trace: RoutingTrace, phase: str = "all") -> Statistic:
+def load_variation(traces: Traces, phase: str = "all") -> Statistic:
     """Coefficient of variation (standard deviation / mean) of the load of each layer: 0 when all experts are used
     alike, √(E / k − 1) when only k are used. Its square is what the balancing losses of Shazeer et al. (2017) penalise.
 
     ``chance`` is the mean under uniform random routing of as many tokens, which is above 0 on short samples.
     """
-    return counts.balance_of("coefficient of variation", **_counted(trace, phase))
+    return counts.balance_of("coefficient of variation", **_counted(traces, phase))
 
 
 def gate_weights_by_rank(trace: RoutingTrace, phase: str = "all", layer: int | None = None) -> Statistic | None:
@@ -142,13 +143,14 @@ def counts_with_absent(trace: RoutingTrace, rows: np.ndarray | None = None) -> n
     return table
 
 
-def _counted(trace: RoutingTrace, phase: str) -> dict[str, Any]:
-    """What the functions of ``counts`` need of a trace."""
-    rows = trace.rows_in(phase)
+def _counted(traces: Traces, phase: str) -> dict[str, Any]:
+    """What the functions of ``counts`` need of traces."""
+    found = as_traces(traces)
+    spec, rows = found[0].spec, [trace.rows_in(phase) for trace in found]
     return {
-        "counts": counts_with_absent(trace, rows),
-        "top_k": [layer.top_k for layer in trace.spec.layers],
-        "layers": trace.spec.layer_numbers,
-        "n": int(np.count_nonzero(rows)),
+        "counts": np.sum([counts_with_absent(t, chosen) for t, chosen in zip(found, rows, strict=True)], axis=0),
+        "top_k": [layer.top_k for layer in spec.layers],
+        "layers": spec.layer_numbers,
+        "n": sum(int(np.count_nonzero(chosen)) for chosen in rows),
         "phase": phase,
     }
