@@ -1,4 +1,4 @@
-"""How evenly a load is spread: three measures, and what uniform random routing would give for as many tokens.
+"""How evenly a load is spread: four measures, and what uniform random routing would give for as many tokens.
 
 Knows one layer's load as an array of shares. Does not know traces.
 """
@@ -35,6 +35,12 @@ def gini(load: np.ndarray) -> float:
     return float(2 * (ranks * np.sort(load)).sum() / (size * total) - (size + 1) / size)
 
 
+def variation(load: np.ndarray) -> float:
+    """Coefficient of variation of (E,) shares, their standard deviation / mean; NaN where there is no load."""
+    mean = load.mean()
+    return float(load.std() / mean) if mean > 0 else float("nan")
+
+
 @lru_cache(maxsize=4096)
 def by_chance(measure: Callable[[np.ndarray], float], tokens: int, experts: int, top_k: int) -> float:
     """The mean of ``measure`` when each of ``tokens`` tokens uses ``top_k`` of ``experts`` at random; NaN for none.
@@ -44,11 +50,11 @@ def by_chance(measure: Callable[[np.ndarray], float], tokens: int, experts: int,
     """
     if not tokens:
         return float("nan")
-    return float(np.mean([measure(load) for load in _uniform_loads(tokens, experts, top_k)]))
+    return float(np.mean([measure(load) for load in uniform_loads(tokens, experts, top_k)]))
 
 
 @lru_cache(maxsize=64)
-def _uniform_loads(tokens: int, experts: int, top_k: int) -> np.ndarray:
+def uniform_loads(tokens: int, experts: int, top_k: int) -> np.ndarray:
     """(draws, E) loads under uniform random routing."""
     random = np.random.default_rng([tokens, experts, top_k])
     slots = tokens * top_k
@@ -69,4 +75,4 @@ def _uniform_loads(tokens: int, experts: int, top_k: int) -> np.ndarray:
 
 def sorted_by_chance(tokens: int, experts: int, top_k: int) -> np.ndarray:
     """(E,) mean loads, the largest first, when each of ``tokens`` tokens uses ``top_k`` of ``experts`` at random."""
-    return np.sort(_uniform_loads(tokens, experts, top_k), axis=1)[:, ::-1].mean(axis=0)
+    return np.sort(uniform_loads(tokens, experts, top_k), axis=1)[:, ::-1].mean(axis=0)

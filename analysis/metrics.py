@@ -1,4 +1,4 @@
-"""What a trace says about load, balance and gate weights: pure functions from a trace to a statistic.
+"""What traces say about load, balance and gate weights: pure functions from a trace (or several) to a statistic.
 
 Knows formulas (``Statistic`` carries the chance level and the sample size with each). Does not know figures or files;
 single tokens are in ``token_metrics``. Rows are chosen by ``phase``, a name of ``analysis.trace.PHASE_GROUPS``; n is
@@ -8,10 +8,12 @@ the number of rows, that is of tokens whose routing is known. What an engine did
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-from analysis import balance
+from analysis import counts
+from analysis.pooling import Traces, as_traces
 from analysis.statistic import Statistic
 from analysis.trace import LayerSpec, RouterSpec, RoutingTrace
 
@@ -26,59 +28,54 @@ def expert_counts(trace: RoutingTrace, rows: np.ndarray | None = None) -> np.nda
     ids = trace.expert_ids if rows is None else trace.expert_ids[rows]
     width = experts + 1  # one more for "no expert"
     offsets = (np.arange(layers) * width)[:, None]
-    counts = np.zeros(layers * width, np.int64)
+    found = np.zeros(layers * width, np.int64)
     for start in range(0, len(ids), _CHUNK):
         block = np.minimum(ids[start : start + _CHUNK].astype(np.intp), experts) + offsets
-        counts += np.bincount(block.ravel(), minlength=layers * width)
-    return counts.reshape(layers, width)[:, :experts]
+        found += np.bincount(block.ravel(), minlength=layers * width)
+    return found.reshape(layers, width)[:, :experts]
 
 
-def expert_load(trace: RoutingTrace, phase: str = "all") -> Statistic:
+def expert_load(traces: Traces, phase: str = "all") -> Statistic:
     """Share of a layer's slots that went to each expert: selections of (l, e) / selections in l.
 
     Axes layer, expert. In [0, 1], sums to 1 over the experts of a layer; chance 1 / E of the layer. NaN for experts
     that a layer does not have, and everywhere when no row is in ``phase``.
     """
-    rows = trace.rows_in(phase)
-    counts = expert_counts(trace, rows).astype(np.float64)
-    counts[absent_experts(trace.spec)] = np.nan
-    total = np.nansum(counts, axis=1, keepdims=True)
-    values = np.divide(counts, total, out=np.full_like(counts, np.nan), where=total > 0)
-    return Statistic(
-        "expert load",
-        values,
-        ("layer", "expert"),
-        {"layer": trace.spec.layer_numbers},
-        unit="share of slots",
-        chance=per_layer(trace.spec, lambda layer: 1 / layer.num_experts)[:, None],
-        n=int(np.count_nonzero(rows)),
-        phase=phase,
-    )
+    return counts.load(**_counted(traces, phase))
 
 
-def max_violation(trace: RoutingTrace, phase: str = "all") -> Statistic:
+def max_violation(traces: Traces, phase: str = "all") -> Statistic:
     """(max load − mean load) / mean load, by layer: 0 when all experts are used alike, up to E / k − 1.
 
     The maximum grows on short samples, so ``chance`` is the mean under uniform random routing of as many tokens.
     Measured as MaxVio in "Auxiliary-Loss-Free Load Balancing" (Wang et al., 2024).
     """
-    return _balance("maximal violation", "", trace, phase, balance.max_violation)
+    return counts.balance_of("maximal violation", **_counted(traces, phase))
 
 
-def load_entropy(trace: RoutingTrace, phase: str = "all") -> Statistic:
+def load_entropy(traces: Traces, phase: str = "all") -> Statistic:
     """Shannon entropy of the load of each layer, in nats: from ln k to ln E, the latter when all are used alike.
 
     ``chance`` is the mean under uniform random routing of as many tokens, which is below ln E on short samples.
     """
-    return _balance("load entropy", "nats", trace, phase, balance.entropy)
+    return counts.balance_of("load entropy", **_counted(traces, phase))
 
 
-def gini(trace: RoutingTrace, phase: str = "all") -> Statistic:
+def gini(traces: Traces, phase: str = "all") -> Statistic:
     """Gini coefficient of the load of each layer: 0 when all experts are used alike, 1 − k / E when only k are used.
 
     ``chance`` is the mean under uniform random routing of as many tokens, which is above 0 on short samples.
     """
-    return _balance("Gini coefficient", "", trace, phase, balance.gini)
+    return counts.balance_of("Gini coefficient", **_counted(traces, phase))
+
+
+def load_variation(traces: Traces, phase: str = "all") -> Statistic:
+    """Coefficient of variation (standard deviation / mean) of the load of each layer: 0 when all experts are used
+    alike, √(E / k − 1) when only k are used. Its square is what the balancing losses of Shazeer et al. (2017) penalise.
+
+    ``chance`` is the mean under uniform random routing of as many tokens, which is above 0 on short samples.
+    """
+    return counts.balance_of("coefficient of variation", **_counted(traces, phase))
 
 
 def gate_weights_by_rank(trace: RoutingTrace, phase: str = "all", layer: int | None = None) -> Statistic | None:
@@ -139,18 +136,21 @@ def absent_experts(spec: RouterSpec) -> np.ndarray:
     return np.arange(spec.num_experts) >= per_layer(spec, lambda layer: layer.num_experts)[:, None]
 
 
-def _balance(
-    name: str, unit: str, trace: RoutingTrace, phase: str, measure: Callable[[np.ndarray], float]
-) -> Statistic:
-    load, spec = expert_load(trace, phase), trace.spec
-    values = [measure(row[: layer.num_experts]) for row, layer in zip(load.values, spec.layers, strict=True)]
-    return Statistic(
-        name,
-        np.array(values, dtype=np.float64),
-        ("layer",),
-        {"layer": spec.layer_numbers},
-        unit=unit,
-        chance=per_layer(spec, lambda layer: balance.by_chance(measure, load.n, layer.num_experts, layer.top_k)),
-        n=load.n,
-        phase=phase,
-    )
+def counts_with_absent(trace: RoutingTrace, rows: np.ndarray | None = None) -> np.ndarray:
+    """(L, E) ``expert_counts`` as floats, NaN for the experts that a layer does not have."""
+    table = expert_counts(trace, rows).astype(np.float64)
+    table[absent_experts(trace.spec)] = np.nan
+    return table
+
+
+def _counted(traces: Traces, phase: str) -> dict[str, Any]:
+    """What the functions of ``counts`` need of traces."""
+    found = as_traces(traces)
+    spec, rows = found[0].spec, [trace.rows_in(phase) for trace in found]
+    return {
+        "counts": np.sum([counts_with_absent(t, chosen) for t, chosen in zip(found, rows, strict=True)], axis=0),
+        "top_k": [layer.top_k for layer in spec.layers],
+        "layers": spec.layer_numbers,
+        "n": sum(int(np.count_nonzero(chosen)) for chosen in rows),
+        "phase": phase,
+    }

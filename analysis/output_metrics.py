@@ -7,30 +7,30 @@ from __future__ import annotations
 
 import numpy as np
 
+from analysis.pooling import Traces, as_traces, clean_ids
 from analysis.statistic import Statistic
 from analysis.token_metrics import row_of
 from analysis.trace import RoutingTrace
 
 
-def saliency(trace: RoutingTrace, phase: str = "all") -> Statistic | None:
+def saliency(traces: Traces, phase: str = "all") -> Statistic | None:
     """Mean over the tokens that used expert (l, e) of gate weight × ‖E(x)‖₂. Axes layer, expert.
 
-    From 0, in units of the hidden state; NaN for an expert that no token used. Source: REAP (Lasby et al., 2025).
+    From 0, in units of the hidden state; NaN for an expert that no token used. No chance level:
+    random routing leaves each expert its own size. None unless every trace has outputs. Source: REAP (Lasby et al.,
+    2025).
     """
-    if trace.contribution is None:
-        return None
-    return _by_expert(trace, trace.contribution, phase, "saliency", "mean")
+    return _by_expert(traces, "contribution", phase)
 
 
-def super_experts(trace: RoutingTrace, phase: str = "all") -> Statistic | None:
+def super_experts(traces: Traces, phase: str = "all") -> Statistic | None:
     """The largest magnitude in what expert (l, e) gave for any token. Axes layer, expert.
 
     From 0; NaN for an expert that no token used. An expert is called super where this is above the 99.5th percentile of
-    all experts and above a tenth of the model's largest. Source: Unveiling Super Experts (Su et al., 2025).
+    all experts and above a tenth of the model's largest. None unless every trace has outputs. Source: Unveiling
+    Super Experts (Su et al., 2025).
     """
-    if trace.output_max is None:
-        return None
-    return _by_expert(trace, trace.output_max, phase, "largest expert output", "max")
+    return _by_expert(traces, "output_max", phase)
 
 
 def are_super(maxima: Statistic) -> np.ndarray:
@@ -69,25 +69,34 @@ def contributions(trace: RoutingTrace, token: int) -> Statistic | None:
     )
 
 
-def _by_expert(trace: RoutingTrace, values: np.ndarray, phase: str, name: str, how: str) -> Statistic:
-    rows = trace.rows_in(phase)
-    layers, experts = trace.spec.num_moe_layers, trace.spec.num_experts
+def _by_expert(traces: Traces, field: str, phase: str) -> Statistic | None:
+    found = as_traces(traces)
+    if any(getattr(trace, field) is None for trace in found):
+        return None
+    spec, largest = found[0].spec, field == "output_max"
+    layers, experts = spec.num_moe_layers, spec.num_experts
     width = experts + 1  # one more for "no expert"
-    cells = np.minimum(trace.expert_ids[rows].astype(np.intp), experts) + (np.arange(layers) * width)[:, None]
-    found = np.full(layers * width, -np.inf if how == "max" else 0.0)
-    if how == "max":
-        np.maximum.at(found, cells.ravel(), values[rows].ravel())
-        table = np.where(np.isfinite(found), found, np.nan)
-    else:
-        found = np.bincount(cells.ravel(), values[rows].ravel(), minlength=layers * width)
-        counts = np.bincount(cells.ravel(), minlength=layers * width)
-        table = np.divide(found, counts, out=np.full_like(found, np.nan), where=counts > 0)
+    total, top = np.zeros(layers * width), np.full(layers * width, -np.inf)
+    counts, n = np.zeros(layers * width, np.int64), 0
+    for trace in found:
+        rows = trace.rows_in(phase)
+        n += int(np.count_nonzero(rows))
+        cells = (clean_ids(trace.expert_ids[rows], experts) + (np.arange(layers) * width)[:, None]).ravel()
+        values = getattr(trace, field)[rows].ravel()
+        counts += np.bincount(cells, minlength=layers * width)
+        if largest:
+            np.maximum.at(top, cells, values)
+        else:
+            total += np.bincount(cells, values, minlength=layers * width)
+    table = np.divide(total, counts, out=np.full(layers * width, np.nan), where=counts > 0)
+    if largest:
+        table = np.where(counts > 0, top, np.nan)
     return Statistic(
-        name,
+        "largest expert output" if largest else "saliency",
         table.reshape(layers, width)[:, :experts],
         ("layer", "expert"),
-        {"layer": trace.spec.layer_numbers},
-        unit="norm of the hidden state" if how == "mean" else "magnitude",
-        n=int(np.count_nonzero(rows)),
+        {"layer": spec.layer_numbers},
+        unit="magnitude" if largest else "norm of the hidden state",
+        n=n,
         phase=phase,
     )

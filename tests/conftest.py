@@ -13,6 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("shared machine", deadline=None)  # a slow moment is no fault of what is tested
+settings.load_profile("shared machine")
 
 THREADS = "1"
 

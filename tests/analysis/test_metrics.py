@@ -48,6 +48,19 @@ def test_load_where_layers_differ():
     assert metrics.expert_counts(trace).sum(1).tolist() == [20, 40]
 
 
+def test_several_traces_are_one_sample():
+    a, b = make_trace(rows=20, seed=1), make_trace(rows=60, seed=2)
+    load = metrics.expert_load([a, b], "answer")
+    wanted = sum(metrics.expert_counts(trace, trace.rows_in("answer")) for trace in (a, b))
+    np.testing.assert_allclose(load.values, wanted / wanted.sum(1, keepdims=True))
+    assert load.n == sum(int(trace.rows_in("answer").sum()) for trace in (a, b))
+    assert metrics.max_violation([a, a]).values.tolist() == pytest.approx(metrics.max_violation(a).values.tolist())
+    with pytest.raises(BadValue, match="different routers"):
+        metrics.expert_load([a, make_trace(experts=16)])
+    with pytest.raises(BadValue, match="no recordings"):
+        metrics.expert_load([])
+
+
 def test_no_rows_give_no_numbers():
     trace = make_trace(rows=20, thinking=False)
     for statistic in (
