@@ -64,7 +64,7 @@ def contributions(trace: RoutingTrace, token: int) -> Statistic | None:
         ("layer", "rank"),
         {"layer": trace.spec.layer_numbers},
         unit="share of the summed norms",
-        chance=np.array([1 / layer.top_k for layer in trace.spec.layers])[:, None],
+        chance=1 / np.maximum(1, (trace.expert_ids[row] != trace.spec.no_expert).sum(-1, keepdims=True)),
         n=1,
     )
 

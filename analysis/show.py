@@ -34,6 +34,8 @@ def summarize(trace: RoutingTrace, phase: str = "all") -> dict[str, Any]:
         "load_entropy": _numbers(load_entropy(trace, phase).values),
         "gate_weights": trace.expert_weights is not None,
         "router_scores": trace.router_scores is not None,
+        "expert_outputs": trace.contribution is not None,
+        "edits": [edit_text(edit) for edit in trace.provenance.get("edits") or []],
         "finish_reason": trace.provenance.get("finish_reason"),
         "capture_check": trace.provenance.get("capture_check"),
     }
@@ -48,6 +50,8 @@ def describe(summary: dict[str, Any]) -> str:
         f"{summary['model']} · {summary['mode']} · {summary['tokens']} tokens ({phases})",
         f"{summary['rows']} routing rows, phase {summary['phase']}",
     ]
+    if summary["edits"]:
+        lines.append(f"routing edited: {', '.join(summary['edits'])} (top-k below is the most that a token may use)")
     if not summary["moe_layers"]:
         return "\n".join([*lines, "A dense model: it has no router."])
     lines.append("layer  experts  top-k  busiest expert (share of slots, uniform)  MaxVio  load entropy (nats)")
@@ -63,6 +67,18 @@ def describe(summary: dict[str, Any]) -> str:
             f"  {summary['max_violation'][i]:6.2f}  {summary['load_entropy'][i]:.3f} of {np.log(experts):.3f}"
         )
     return "\n".join(lines)
+
+
+def edit_text(edit: Any) -> str:
+    """A router edit of a provenance, as it is written on the command line; anything else as it stands."""
+    if not isinstance(edit, dict) or "kind" not in edit:
+        return str(edit)
+    layer = "all" if edit.get("layer") is None else edit["layer"]
+    amount = f"{edit.get('amount', 0):g}" if isinstance(edit.get("amount", 0), int | float) else "?"
+    if edit["kind"] == "top_k":
+        return f"top_k:{layer}:{amount}"
+    experts = ",".join(map(str, edit.get("experts") or ()))
+    return f"{edit['kind']}:{layer}:{experts}" + (f":{amount}" if edit["kind"] == "boost" else "")
 
 
 def _numbers(values: np.ndarray) -> list[float | None]:

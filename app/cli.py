@@ -176,7 +176,7 @@ def _check_sentence(model: str, result: dict[str, Any]) -> str:
 def _noise(arguments: argparse.Namespace) -> int:
     from app.engine.opening import measure_noise
 
-    text = ""
+    text = None
     if arguments.text:
         try:
             text = arguments.text.read_text(encoding="utf-8")
@@ -186,11 +186,18 @@ def _noise(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(found))
         return 0
-    print(f"{found['model']} in {found['dtype']}, {found['tokens']} tokens, {len(found['moe_layers'])} MoE layers")
-    print("against one pass of prefill      ids that differ     largest load difference   (mean and worst layer)")
+    text = arguments.text or "a text of our own (--text FILE for another)"
+    print(
+        f"{found['model']} in {found['dtype']}, {len(found['moe_layers'])} MoE layers; {found['tokens']} tokens of {text}"
+    )
+    print(
+        "Each way of running the text against one pass of prefill: expert ids that differ, and the largest difference"
+    )
+    print("in any expert's share of slots. decode: token by token; chunks: of 16 tokens; batch: padded, with others.")
+    print(f"{'':<20} {'ids, mean of layers':>20} {'worst layer':>12} {'load, mean of layers':>22} {'worst layer':>12}")
     for way, values in found["ways"].items():
         ids, load = values["ids"], values["load"]
-        print(f"{way:<28} {sum(ids) / len(ids):10.3%} {max(ids):10.3%} {sum(load) / len(load):12.4f} {max(load):9.4f}")
+        print(f"{way:<20} {sum(ids) / len(ids):20.3%} {max(ids):12.3%} {sum(load) / len(load):22.4f} {max(load):12.4f}")
     return 0
 
 

@@ -81,7 +81,8 @@ class RouterEdit:
     Attributes:
         kind: "mask": these experts cannot be chosen; "boost": ``amount`` is added to their router logits; "force": they
             are always chosen; "top_k": ``amount`` experts are used per token; "ablate": where they are chosen their
-            gate weight becomes 0, and nothing else changes.
+            gate weight becomes 0, and nothing else changes (where a family multiplies the experts' input by the gate,
+            as Llama 4 does, they are then not called at all). A later "top_k" of a layer replaces an earlier one.
         experts: expert ids; none for "top_k".
         layer: the model's layer number, or None for every MoE layer.
         amount: of "boost" (any finite number) and "top_k" (a whole number from 1).

@@ -57,6 +57,8 @@ class RoutingCapture:
         self._scores: list[list[torch.Tensor]] = [[] for _ in layers]
         self._executed: list[list[tuple[torch.Tensor, torch.Tensor]]] = [[] for _ in layers]
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
+        self.listening = True
+        """False lets passes go by that are nobody's, while hooks stay on the model."""
 
     def __enter__(self) -> RoutingCapture:
         self.install()
@@ -123,9 +125,16 @@ class RoutingCapture:
         return self.rows_of([self.take(rows)], start, step, router_scores=router_scores, edited=edited)
 
     def drain_batch(
-        self, mask: torch.Tensor, starts: Sequence[int], step: Step, *, router_scores: bool = False
+        self,
+        mask: torch.Tensor,
+        starts: Sequence[int],
+        step: Step,
+        *,
+        router_scores: bool = False,
+        edited: RouterSpec | None = None,
     ) -> list[RoutingRows]:
-        """The rows of a batch, one ``RoutingRows`` a sequence, padding left out.
+        """The rows of a batch, one ``RoutingRows`` a sequence, padding left out; ``edited`` as in ``rows_of``, with the
+        room that the edits of all sequences need.
 
         Args:
             mask: (B, S) true where a token is real, on either side.
@@ -134,7 +143,7 @@ class RoutingCapture:
         tables = [table.unflatten(0, tuple(mask.shape)) for table in self._to_host([self.take(mask.numel())])]
         real = mask.bool().cpu()
         return [
-            self._rows([table[i, real[i]] for table in tables], start, step, router_scores)
+            self._rows([table[i, real[i]] for table in tables], start, step, router_scores, edited)
             for i, start in enumerate(starts)
         ]
 
@@ -161,7 +170,13 @@ class RoutingCapture:
         if not self.layers:
             return [torch.zeros((sum(p.rows for p in passes), 0, 0), dtype=torch.int64)] * 3
         if passes[0].packed is not None:
-            return self._unpacked(torch.cat([p.packed for p in passes if p.packed is not None]).cpu())
+            packed = [p.packed for p in passes if p.packed is not None]
+            if len({part.shape[-1] for part in packed}) == 1:
+                return self._unpacked(torch.cat(packed).cpu())
+            tables = [self._unpacked(part.cpu()) for part in packed]
+            k = max(ids.shape[-1] for ids, _, _ in tables)
+            widths = (k, k, self._experts)
+            return [torch.cat([_widened(t[i], width) for t in tables]) for i, width in enumerate(widths)]
         parts = []
         for device, positions in self._places.items():
             tables = self._joined(passes, positions)
@@ -174,7 +189,7 @@ class RoutingCapture:
     def _joined(self, passes: Sequence[Pass], positions: Sequence[int]) -> list[torch.Tensor]:
         """ids and weights (rows, layers, K) and scores (rows, layers, E) of the layers of one device, still on it."""
         rows, layers = passes[0].rows, len(positions)
-        k = max([self._top_k, *[part.shape[-1] for part in passes[0].ids]])
+        k = max([self._top_k, *[part.shape[-1] for p in passes for part in p.ids]])
         tables = []
         for name, width in (("ids", k), ("weights", k), ("scores", self._experts)):
             if layers == len(self.layers):
@@ -237,15 +252,14 @@ class RoutingCapture:
         logits = gating.logits(given[:, positions, :experts])
         chosen = ids[:, positions].long()
         probabilities = gating.probabilities(logits)
-        ranked = gating.choice_scores(logits) if gating.ranks_otherwise else probabilities
+        ranked = gating.ranked(logits) if gating.ranks_otherwise else probabilities
         missing = None
         if partly:
             missing = chosen < 0
             chosen = chosen.where(~missing, chosen[..., :1].clamp_min(0))  # again the first: changes no least or best
         of_chosen = ranked.gather(-1, chosen)
         best = ranked.scatter(-1, chosen, -torch.inf).amax(-1)
-        margin = of_chosen.amin(-1)
-        margin = margin - (best if self.spec.top_k < experts else best.nan_to_num(neginf=0.0))
+        margin = of_chosen.amin(-1) - best.masked_fill(best == -torch.inf, 0.0)  # where all are used, the least score
         mass = probabilities.gather(-1, chosen) if gating.ranks_otherwise else of_chosen
         if missing is not None:
             mass = mass.masked_fill(missing, 0.0)
@@ -265,6 +279,8 @@ class RoutingCapture:
         layer, scores, executed = self.layers[position], self._scores[position], self._executed[position]
 
         def hook(module: nn.Module, args: Any, output: Any) -> None:
+            if not self.listening:
+                return
             scores.append(layer.scores(output))
             if layer.gates_at is not None:
                 executed.append(layer.dense(output))
@@ -276,7 +292,8 @@ class RoutingCapture:
         assert call
 
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            executed.append(call.routing(args, kwargs))
+            if self.listening:
+                executed.append(call.routing(args, kwargs))
 
         return hook
 

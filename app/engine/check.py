@@ -45,6 +45,8 @@ class CaptureCheck:
         ties: (row, layer) pairs with such a tie.
         weight_sum: least and largest sum of a row's gate weights.
         weight_error: largest difference between a captured gate weight and the recomputed one.
+        score_error: largest difference of captured router probabilities, entropy, margin or top-k mass from those that
+            follow from the router's input.
         output_error: largest difference between the experts' output and the one rebuilt from captured ids, weights and
             the experts' own parameters, relative to the layer's largest output.
         causal: changing a token changed no earlier row.
@@ -61,6 +63,7 @@ class CaptureCheck:
     ties: int = 0
     weight_sum: dict[str, float] = field(default_factory=lambda: {"min": 0.0, "max": 0.0})
     weight_error: float = 0.0
+    score_error: float = 0.0
     output_error: float = 0.0
     causal: bool = True
     chunked_match: float = 1.0
@@ -85,7 +88,7 @@ def check_capture(model: nn.Module, capture: RoutingCapture, token_ids: list[int
     try:
         with capture, _Witness(capture.layers) as witness:
             logits = model(input_ids=ids, use_cache=False).logits
-            rows = capture.drain(len(token_ids), 0, Step.PREFILL)
+            rows = capture.drain(len(token_ids), 0, Step.PREFILL, router_scores=True)
             _compare_layers(result, capture.layers, witness, rows)
         with capture:
             _check_causality(result, model, capture, ids, rows)
@@ -167,6 +170,7 @@ def _compare_layers(result: CaptureCheck, layers: list[MoELayer], witness: _Witn
         largest = float(expected.abs().max()) or 1.0
         result.weight_error = max(result.weight_error, float((weights - expected).abs().max()) / max(1.0, largest))
         sums.append(weights.sum(-1).cpu().numpy())
+        result.score_error = max(result.score_error, _score_error(layer, logits, executed, rows, position))
         output = witness.experts_output[position].float()
         coarse |= witness.experts_output[position].dtype != torch.float32
         rebuilt = _rebuild(layer, witness.experts_input[position], executed, weights)
@@ -188,10 +192,36 @@ def _compare_layers(result: CaptureCheck, layers: list[MoELayer], witness: _Witn
         )
     if not result.weight_error <= (0.02 if coarse else 0.002):
         result.problems.append(f"Captured gate weights differ from the router's formula by {result.weight_error:.3g}.")
+    if not result.score_error <= (0.02 if coarse else 0.002):
+        result.problems.append(f"Captured router scores differ from those of the router by {result.score_error:.3g}.")
     if not result.output_error <= (0.1 if coarse else 0.01):
         result.problems.append(
             f"The experts' output cannot be rebuilt from the captured rows (off by {result.output_error:.1%})."
         )
+
+
+def _score_error(
+    layer: MoELayer, logits: torch.Tensor, executed: torch.Tensor, rows: RoutingRows, position: int
+) -> float:
+    """The largest difference of captured probabilities, entropy (as a share of ln E), margin and top-k mass from those
+    that follow from the router's input."""
+    probabilities, ranked = layer.gating.probabilities(logits), layer.gating.ranked(logits)
+    others = ranked.scatter(-1, executed, -torch.inf).amax(-1)
+    expected = {
+        "router_scores": probabilities,
+        "entropy": torch.special.entr(probabilities).sum(-1),
+        "margin": ranked.gather(-1, executed).amin(-1) - others.masked_fill(others == -torch.inf, 0.0),
+        "top_k_mass": probabilities.gather(-1, executed).sum(-1),
+    }
+    worst = 0.0
+    for name, value in expected.items():
+        captured = getattr(rows, name)[:, position]
+        wanted = value.cpu().numpy()
+        captured = captured[:, : wanted.shape[-1]] if wanted.ndim == 2 else captured
+        scale = math.log(layer.spec.num_experts) or 1.0 if name == "entropy" else max(1.0, float(np.abs(wanted).max()))
+        error = float(np.abs(captured.astype(np.float64) - wanted).max()) / scale
+        worst = max(worst, error if math.isfinite(error) else math.inf)
+    return worst
 
 
 def _scores(layer: MoELayer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor:

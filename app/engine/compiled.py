@@ -7,6 +7,7 @@ it before the first step; edits change under it because they are read from tenso
 from __future__ import annotations
 
 import types
+import weakref
 from typing import Any
 
 import torch
@@ -19,6 +20,9 @@ from app.engine.models import cache_argument, first_line, input_device
 SMALLEST = 512
 REPLACED, EXPERTS = "grouped_mm", "batched_mm"
 """While decoding, Transformers' default experts function gives way to the one that is the fastest for a few tokens."""
+
+
+_COMPILED: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 class RoomyCache(StaticCache):
@@ -41,19 +45,25 @@ class CompiledDecode:
     On CUDA the step is put into a CUDA graph.
 
     Raises:
-        ModelError: the model's family has no static cache.
+        ModelError: the model's family has no static cache, or one with a sliding window; or the model is compiled in
+            another engine already.
     """
 
     def __init__(self, model: Any, capture: RoutingCapture) -> None:
-        if not getattr(model, "_can_compile_fullgraph", False):
-            raise ModelError(f"A {model.config.model_type} model cannot be compiled whole; leave --compile out.")
+        refused = ModelError(f"A {model.config.model_type} model cannot be compiled whole; leave --compile out.")
+        if not getattr(model, "_can_compile_fullgraph", False) or model in _COMPILED:
+            raise refused
+        sliding = [getattr(entry, "is_sliding", False) for entry in StaticCache(model.config, max_cache_len=8).layers]
+        if any(sliding):  # such a cache counts in Python, so a graph would go on with the count it was made with
+            raise refused
+        _COMPILED.add(model)
         self.model, self.capture = model, capture
         self._name = cache_argument(model)
         device = input_device(model)
         self._graphs = device.type == "cuda"
         self._token = torch.zeros((1, 1), dtype=torch.int64, device=device)
         self._position = torch.zeros((1, 1), dtype=torch.int64, device=device)
-        self._steps: dict[tuple[int, tuple[int, ...]], Any] = {}
+        self._steps: dict[tuple[int, int], Any] = {}
 
     def cache(self, tokens: int) -> RoomyCache:
         """A cache with room for ``tokens``."""
@@ -62,11 +72,9 @@ class CompiledDecode:
             size *= 2
         return RoomyCache(config=self.model.config, max_cache_len=size)
 
-    def step(
-        self, token: torch.Tensor, cache: RoomyCache, position: int, most: tuple[int, ...] = ()
-    ) -> tuple[torch.Tensor, Pass]:
-        """(vocabulary,) logits after ``token`` (1,) at ``position``, and its routing; ``most`` is each layer's largest
-        k under the edits in force, since a graph has room for as many experts as when it was made.
+    def step(self, token: torch.Tensor, cache: RoomyCache, position: int, most: int = 0) -> tuple[torch.Tensor, Pass]:
+        """(vocabulary,) logits after ``token`` (1,) at ``position``, and its routing; ``most`` is the
+        largest k under the edits in force, since a graph has room for as many experts as when it was made.
 
         Raises:
             ModelError: this machine cannot compile the model.
@@ -92,9 +100,9 @@ class CompiledDecode:
             return logits.clone(), Pass(1, packed=taken.clone())
         return logits, Pass(1, *taken)
 
-    def _step_for(self, size: int, most: tuple[int, ...]) -> Any:
-        """The compiled step for one size of cache and numbers of experts. All that could change under it is in this key
-        or in tensors, so the compiler's own checks before every call, a fifth of the time of a small step, are left out
+    def _step_for(self, size: int, most: int) -> Any:
+        """The compiled step for one size of cache and number of experts. What changes under it is in this key or in
+        tensors (``verify`` of the engine tries it), so the compiler's own checks before every call, a fifth of the time of a small step, are left out
         where it allows that."""
         if (size, most) not in self._steps:
             options: dict[str, Any] = {"triton.cudagraphs": True} if self._graphs else {}

@@ -1,6 +1,7 @@
 """Changes of the routing, row by row: what ``RouterEdit`` says, done between router and experts.
 
-Knows MoE layers, formulas and tensors; does not know requests. Rows without an edit pass through bit by bit. The tables
+Knows MoE layers, formulas and tensors; does not know requests. A pass without an edit goes by untouched; in a compiled
+step, and beside edited rows of the same pass, rows without one keep their ids and weights bit by bit. The tables
 are tensors on the device, so that edits change under a compiled model or a CUDA graph without a new compilation.
 """
 
@@ -21,7 +22,7 @@ from app.engine.capture import device_of
 from app.engine.moe_layer import MoELayer
 
 ROWS = 256
-"""Room for this many tokens a pass, more where ``install`` asks for it; a compiled step relies on it not to change."""
+"""Room for this many tokens a pass, more where ``install`` asks for it."""
 
 PLAIN = 0
 """The slot whose rows are not edited."""
@@ -48,11 +49,12 @@ class RouterEdits:
         self._tables = [_Table(layer, slots + 1) for layer in layers]
         self._given: list[torch.Tensor | None] = [None] * len(layers)
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
+        self._active = False
 
     @property
-    def most(self) -> tuple[int, ...]:
-        """The most experts a token may use in each layer under the edits in force."""
-        return tuple(table.most for table in self._tables)
+    def most(self) -> int:
+        """The most experts a token may use in any layer under the edits in force."""
+        return max((table.most for table in self._tables), default=0)
 
     def add(self, edits: Sequence[RouterEdit]) -> int:
         """Take a free slot for ``edits``.
@@ -88,13 +90,15 @@ class RouterEdits:
     @contextmanager
     def selected(self, slots: int | torch.Tensor) -> Iterator[None]:
         """``select`` for the length of a ``with`` block, and no edits after it, whatever happens in it."""
-        if not self._handles:
+        if not self._handles or (isinstance(slots, int) and slots == PLAIN):
             yield
             return
         self.select(slots)
+        self._active = True
         try:
             yield
         finally:
+            self._active = False
             self.select(PLAIN)
 
     def install(self, rows: int) -> None:
@@ -122,13 +126,15 @@ class RouterEdits:
         layer, table = self.layers[position], self._tables[position]
 
         def hook(module: nn.Module, args: Any, output: Any) -> Any:
+            if not (self._active or torch.compiler.is_compiling()):
+                return None
             given = layer.scores(output)
             self._given[position] = given
             if layer.gates_at is None:
                 return None
             dense, gates = layer.dense(output)
             k = layer.spec.top_k
-            ids, weights = table.rerouted(given, dense[:, :k], gates[:, :k], table.most)
+            ids, weights = table.rerouted(given, dense[:, :k], gates[:, :k], self.most)
             original = output[layer.gates_at]
             gates = torch.zeros_like(given).scatter_add(-1, ids, weights.to(given.dtype)).reshape(original.shape)
             edited = table.edited(len(given)).reshape(*original.shape[:-1], 1)
@@ -143,8 +149,10 @@ class RouterEdits:
         assert call
 
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            if not (self._active or torch.compiler.is_compiling()):
+                return None
             given, self._given[position] = self._given[position], None
-            ids, weights = table.rerouted(given, *call.routing(args, kwargs), table.most)
+            ids, weights = table.rerouted(given, *call.routing(args, kwargs), self.most)
             return call.rerouted(args, kwargs, ids, weights)
 
         return hook
@@ -183,9 +191,8 @@ class _Table:
                 self.ablated[slot, index] = True
             else:
                 self.k[slot] = int(edit.amount)
-        self.changed[slot] = bool((self.bias[slot] != 0).any() | self.forced[slot].any()) or any(
-            e.kind == "top_k" for e in edits
-        )
+        other_k = int(self.k[slot]) != self.layer.spec.top_k
+        self.changed[slot] = bool((self.bias[slot] != 0).any() | self.forced[slot].any()) or other_k
         self.most = max(self.layer.spec.top_k, int(self.k.max()))
 
     def edited(self, rows: int) -> torch.Tensor:
@@ -202,7 +209,7 @@ class _Table:
         bias = self.bias[slot]
         logits = gating.logits(given) + bias
         ranked = gating.choice_scores(logits, bias == -torch.inf).masked_fill(self.forced[slot], torch.inf)
-        width = max(most, ids.shape[-1])
+        width = max(min(most, ranked.shape[-1]), ids.shape[-1])
         best, chosen = ranked.topk(width, -1)
         used = (torch.arange(width, device=ids.device) < self.k[slot].unsqueeze(-1)) & (best > -torch.inf)
         chosen = torch.where(used, chosen, chosen[:, :1])
@@ -222,6 +229,8 @@ def check_edits(edits: Sequence[RouterEdit], spec: RouterSpec) -> None:
     Raises:
         BadValue: a layer or expert does not exist, or too few experts would be left to choose from.
     """
+    if edits and not spec.layers:
+        raise BadValue("This is a dense model: it has no router whose choices could be edited.")
     for edit in edits:
         if edit.layer is not None:
             spec.position(edit.layer)
@@ -233,6 +242,9 @@ def check_edits(edits: Sequence[RouterEdit], spec: RouterSpec) -> None:
         k = next((int(e.amount) for e in reversed(mine) if e.kind == "top_k"), layer.top_k)
         masked = {x for e in mine if e.kind == "mask" for x in e.experts}
         forced = {x for e in mine if e.kind == "force" for x in e.experts}
+        boosted = {x for e in mine if e.kind == "boost" and e.amount for x in e.experts}
+        if masked & boosted:
+            raise BadValue(f"Expert {min(masked & boosted)} of layer {layer.layer} is both masked and boosted.")
         if masked & forced:
             raise BadValue(f"Expert {min(masked & forced)} of layer {layer.layer} is both masked and forced.")
         if k > layer.num_experts - len(masked):

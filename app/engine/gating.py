@@ -63,7 +63,7 @@ class Gating:
     @property
     def ranks_otherwise(self) -> bool:
         """The choice ranks by something else than the probabilities."""
-        return self.bias is not None or self.groups > 1 or self.scoring == "sigmoid"
+        return self.bias is not None or self.scoring in ("sigmoid", "sqrtsoftplus")
 
     def key(self) -> tuple[object, ...]:
         """Equal for gatings whose scores and choice differ in nothing but the values of the bias."""
@@ -89,11 +89,15 @@ class Gating:
         scores = self.scores(logits)
         return scores / scores.sum(-1, keepdim=True) if self.scoring in ("sigmoid", "sqrtsoftplus") else scores
 
+    def ranked(self, logits: torch.Tensor) -> torch.Tensor:
+        """(N, E) scores and bias: what experts are ranked by, before any limit to groups."""
+        bias = 0.0 if self.bias is None else self.bias.to(logits.device)
+        return self.scores(logits + bias) if self.bias_on == "logits" else self.scores(logits) + bias
+
     def choice_scores(self, logits: torch.Tensor, barred: torch.Tensor | None = None) -> torch.Tensor:
         """(N, E), what the choice ranks by: scores and bias; -inf for experts outside the groups used, and for those
         that are ``barred`` (N, E)."""
-        bias = 0.0 if self.bias is None else self.bias.to(logits.device)
-        ranked = self.scores(logits + bias) if self.bias_on == "logits" else self.scores(logits) + bias
+        ranked = self.ranked(logits)
         if barred is not None:
             ranked = ranked.masked_fill(barred, -torch.inf)
         if self.groups <= 1:
@@ -116,8 +120,7 @@ class Gating:
         """(N,) bool twice: the k-th expert and the next one have the same score; the last group used and the next."""
         groups = torch.zeros(logits.shape[:-1], dtype=torch.bool, device=logits.device)
         if self.groups > 1:
-            ungrouped = replace(self, groups=1).choice_scores(logits)
-            groups = _tied(self._group_scores(ungrouped), self.groups_used, self.tie)
+            groups = _tied(self._group_scores(self.ranked(logits)), self.groups_used, self.tie)
         return _tied(self.choice_scores(logits), k, self.tie), groups
 
     def follows(self, logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:

@@ -6,9 +6,11 @@ Knows MoE layers and whose turn it is. Does not know tokens, sampling or caches.
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -39,6 +41,15 @@ class Reading:
     measured: list[dict[str, np.ndarray]] = field(default_factory=list)
 
 
+_LOCKS: weakref.WeakKeyDictionary[Any, threading.RLock] = weakref.WeakKeyDictionary()
+
+
+def lock_of(model: Any) -> threading.RLock:
+    """One lock for all that runs ``model`` with hooks. It may be taken again by its owner: a forgotten stream may be
+    closed by the garbage collector inside a step."""
+    return _LOCKS.setdefault(model, threading.RLock())
+
+
 class Instruments:
     """Usage::
 
@@ -49,21 +60,22 @@ class Instruments:
         rows = instruments.deliver(reading, start, Step.PREFILL)
 
     Hooks are on the model while at least one stream is open, and on no other time, unless they are to be compiled with
-    the model: then they stay. A stream's edits are in the tables while it is open, whatever ends it.
+    the model: then they stay, and let passes go by that are no stream's turn. A stream's edits are in the tables while
+    it is open, whatever ends it. All instruments of one model, of several engines too, take turns.
     """
 
-    def __init__(self, layers: list[MoELayer], *, stay: bool = False) -> None:
+    def __init__(self, layers: list[MoELayer], lock: threading.RLock, *, stay: bool = False) -> None:
         self.capture = RoutingCapture(layers)
         self.spec = self.capture.spec
         self._edits = RouterEdits(layers)
         self._outputs = OutputsCapture(layers)
         self._stay = stay
         self._streams = 0
-        self._lock = threading.RLock()  # a forgotten stream may be closed by the garbage collector inside a step
+        self.lock = lock
 
     @property
-    def most(self) -> tuple[int, ...]:
-        """The most experts a token may use in each layer under the edits in force."""
+    def most(self) -> int:
+        """The most experts a token may use in any layer under the edits in force."""
         return self._edits.most
 
     @contextmanager
@@ -76,7 +88,7 @@ class Instruments:
             BadValue: ``edits`` do not fit the model.
         """
         reading = Reading(router_scores=router_scores, outputs=outputs and bool(self.spec.layers))
-        with self._lock:
+        with self.lock:
             if edits:
                 reading = replace(reading, slot=self._edits.add(edits), edited=edited_spec(self.spec, edits))
             self._streams += 1
@@ -86,7 +98,7 @@ class Instruments:
         try:
             yield reading
         finally:
-            with self._lock:
+            with self.lock:
                 self._streams -= 1
                 if reading.slot != PLAIN:
                     self._edits.drop(reading.slot)
@@ -97,15 +109,25 @@ class Instruments:
     @contextmanager
     def turn(self, reading: Reading) -> Iterator[None]:
         """For the length of one pass and its ``keep``, so that its rows belong to this stream alone."""
-        with self._lock, self._edits.selected(reading.slot), self._outputs if reading.outputs else nullcontext():
+        with self.lock, self._edits.selected(reading.slot), self._outputs if reading.outputs else nullcontext():
             self.capture.discard()  # whatever else ran the model since the last pass
-            yield
+            self.capture.listening = True
+            try:
+                yield
+            finally:
+                self.capture.listening = not self._stay
 
     def keep(self, reading: Reading, taken: Pass | int) -> None:
         """Keep the pass just run, given by its number of tokens, or as a compiled step returned it."""
         reading.passes.append(self.capture.take(taken) if isinstance(taken, int) else taken)
         if reading.outputs:
             reading.measured.append(self._outputs.drain((reading.edited or self.spec).top_k))
+
+    def close(self) -> None:
+        """Take off hooks that stayed."""
+        with self.lock:
+            self.capture.remove()
+            self._edits.remove()
 
     def deliver(self, reading: Reading, start: int, step: Step) -> RoutingRows:
         """The rows of what was kept since the last delivery, for tokens ``start``, ``start + 1``, …"""
@@ -114,6 +136,9 @@ class Instruments:
         if reading.measured:
             names = reading.measured[0]
             joined = {name: np.concatenate([m[name] for m in reading.measured]) for name in names}
+            unused = rows.expert_ids == (reading.edited or self.spec).no_expert
+            for name in ("contribution", "output_max"):
+                joined[name][unused] = 0.0
             rows = replace(rows, **joined)  # type: ignore[arg-type]
         reading.passes.clear()
         reading.measured.clear()

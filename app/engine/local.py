@@ -23,19 +23,20 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
 
-from analysis.errors import BadValue, CaptureError
+from analysis.errors import BadValue, CaptureError, ModelError
 from analysis.trace import Origin, Phase, RouterSpec, RoutingRows, RoutingTrace, Step
 from app import __version__
 from app.engine.base import MODES, Capabilities, ChatRequest, Message, RouterEdit, SamplingParams, TokenEvent
-from app.engine.capture import Pass
+from app.engine.capture import Pass, RoutingCapture
 from app.engine.catalogue import card_for
 from app.engine.check import LEAST_SAME, CaptureCheck, check_capture
 from app.engine.compiled import CompiledDecode
 from app.engine.edits import edited_spec
-from app.engine.instruments import Instruments, Reading
+from app.engine.instruments import Instruments, Reading, lock_of
 from app.engine.models import ModelCache, input_device
 from app.engine.recorder import record
 from app.engine.router import find_moe_layers
@@ -46,9 +47,10 @@ from app.engine.tokens import PromptToken, TokenText
 PREFILL_ROWS = 256
 """Tokens fed at once during prefill: a request can be cancelled, and others get a step, between two such passes."""
 
-ROWS_EVERY = 0.04
-"""Rows of decoding are delivered together, at most about this many seconds after the first of them was known: taken off
-the device a few at a time they cost the model nearly nothing."""
+ROWS_EVERY, ROWS_TOGETHER = 0.04, 16
+"""Rows of decoding are delivered with the first token that comes this many seconds after the last delivery, or when there
+are so many: taken off the device a few at a time they cost the model nearly nothing. A stream that is closed before
+takes them with it."""
 
 CHECK_TEXT = "<|im_start|>user\nWhat is 12 + 30?<|im_end|>\n<|im_start|>assistant\n<think>\n2 + 0 = 2"
 
@@ -84,8 +86,9 @@ class LocalEngine:
         self.name = name or getattr(model.config, "_name_or_path", "") or type(model).__name__
         self.card = card_for(self.name)
         self.device = input_device(model)
-        layers = find_moe_layers(model, self._check_tokens()) if capture else []
-        self._instruments = Instruments(layers, stay=compiled)
+        with lock_of(model):
+            layers = find_moe_layers(model) if capture else []
+        self._instruments = Instruments(layers, lock_of(model), stay=compiled)
         self.spec: RouterSpec = self._instruments.spec
         self._capturing = capture
         self._prefill_rows = PREFILL_ROWS
@@ -118,6 +121,8 @@ class LocalEngine:
             self._facts["capture_check"] = result.to_json()
             if not result.ok:
                 raise CaptureError(f"The capture of {self.name!r} failed its check: {result.problems[0]}")
+            if compiled and layers:
+                self._verify_compiled()
 
     @property
     def tokenizer(self) -> Any:
@@ -130,10 +135,41 @@ class LocalEngine:
 
     def verify(self) -> CaptureCheck:
         """The capture check on a short text; see ``check_capture``."""
-        result = check_capture(self.model, self._instruments.capture, self._check_tokens())
+        with self._instruments.lock:
+            capture = RoutingCapture(self._instruments.capture.layers)
+            result = check_capture(self.model, capture, self._check_tokens())
         if result.chunked_match < LEAST_SAME:  # a family that reads a prompt whole or not at all
             self._prefill_rows = 2**31
         return result
+
+    def close(self) -> None:
+        """Take everything off the model; a compiled engine leaves its hooks on until then."""
+        self._instruments.close()
+
+    def _verify_compiled(self) -> None:
+        """A few compiled steps behind texts of two lengths, against ordinary ones.
+
+        Raises:
+            ModelError: they route otherwise, or the model cannot be compiled here.
+        """
+        tokens = self._check_tokens()
+        for length in (len(tokens), len(tokens) // 2):
+            ways = []
+            for compiled in (None, self._compiled):
+                cache = ModelCache(self.model, compiled.cache(length) if compiled else None)
+                ids, found = torch.tensor(tokens[:length], device=self.device), []
+                with self._instruments.reading((), length) as reading:
+                    for start in (0, *range(length - 3, length)):
+                        fed = ids[: length - 3] if start == 0 else ids[start : start + 1]
+                        step = Step.DECODE if start and compiled else Step.PREFILL
+                        self._forward(fed, cache, start, step, reading, None)
+                        found.append(self._instruments.deliver(reading, start, step).expert_ids)
+                ways.append(np.concatenate(found))
+            if (ways[0][..., :, None] == ways[1][..., None, :]).any(-1).mean() < LEAST_SAME:
+                raise ModelError(
+                    f"Compiled decoding of this {self.model.config.model_type} model is not what ordinary decoding is; "
+                    "leave --compile out."
+                )
 
     def spec_for(self, request: ChatRequest) -> RouterSpec:
         """The spec of a trace of ``request``: ``spec``, with room for the experts that its edits add."""
@@ -179,7 +215,8 @@ class LocalEngine:
                 ended = stopped or count == most
                 piece = self.text.piece(token_id)
                 found = None
-                if reading.passes and (ended or time.monotonic() - delivered >= ROWS_EVERY):
+                due = ended or len(reading.passes) >= ROWS_TOGETHER or time.monotonic() - delivered >= ROWS_EVERY
+                if reading.passes and due:
                     found = self._instruments.deliver(reading, known, Step.DECODE)
                     known, delivered = known + len(found), time.monotonic()
                 yield TokenEvent(

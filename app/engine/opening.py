@@ -70,11 +70,11 @@ def verify_checkpoint(name: str, quantize: str = "") -> dict[str, Any]:
     return {**known, "moe_layers": engine.spec.layer_numbers, **found, **engine.verify().to_json()}
 
 
-def measure_noise(name: str, text: str = "", quantize: str = "", other_dtype: bool = True) -> dict[str, Any]:
+def measure_noise(name: str, text: str | None = None, quantize: str = "", other_dtype: bool = True) -> dict[str, Any]:
     """Load ``name`` and measure the noise floor of its routing: the JSON of ``python -m app noise``.
 
     Args:
-        text: what to route; a text of our own where it is "".
+        text: what to route; a text of our own where it is None.
         quantize: also compare with the model quantized so.
         other_dtype: also compare with a copy in bfloat16 (float32 where the model is in bfloat16 itself).
 
@@ -83,7 +83,7 @@ def measure_noise(name: str, text: str = "", quantize: str = "", other_dtype: bo
     """
     loaded = load_model(name)
     engine = LocalEngine(loaded.model, loaded.tokenizer, name=loaded.name)
-    tokens = engine.text.encode(text or NOISE_TEXT)
+    tokens = engine.text.encode(NOISE_TEXT if text is None else text)
     if not engine.spec.layers:
         raise BadValue(f"{loaded.name} is a dense model: it has no routing to compare.")
     if not 4 <= len(tokens) <= engine.capabilities.context:
@@ -99,6 +99,7 @@ def measure_noise(name: str, text: str = "", quantize: str = "", other_dtype: bo
     return {
         "model": engine.name,
         "dtype": str(engine.model.dtype).removeprefix("torch."),
+        "text": "own" if text is None else "given",
         "tokens": len(tokens),
         "moe_layers": engine.spec.layer_numbers,
         "ways": {way: {k: s.values[i].tolist() for k, s in found.items()} for i, way in enumerate(ways)},

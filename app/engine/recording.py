@@ -16,6 +16,7 @@ from typing import Any
 
 from analysis import storage
 from analysis.errors import BadValue, UserError
+from analysis.show import edit_text
 from analysis.trace import RoutingTrace
 from app.engine.base import ChatRequest, RouterEdit, SamplingParams
 from app.engine.edits import check_edits
@@ -176,7 +177,7 @@ def _open_folder(engine: LocalEngine, job: RecordJob) -> dict[str, str]:
     """Make the folder, or take up the recording in it. Returns file → digest of the prompt of what is complete."""
     settings = {k: v for k, v in asdict(job).items() if k not in ("out", "shard", "samples", "modes")}
     facts = engine.provenance()
-    settings["edits"] = [asdict(e) | {"experts": list(e.experts)} for e in job.edits]
+    settings["edits"] = [edit_text(asdict(e)) for e in job.edits]
     settings["model"] = str(Path(engine.name).resolve()) if Path(engine.name).is_dir() else engine.name
     settings |= {"revision": facts["revision"], "quantization": facts["quantization"]}
     kept, index = job.out / SETTINGS, job.out / INDEX

@@ -44,6 +44,8 @@ def find_moe_layers(model: nn.Module, token_ids: Sequence[int] = ()) -> list[MoE
     Raises:
         CaptureError: there are experts whose routing is not understood.
     """
+    if getattr(model.config, "is_encoder_decoder", False):
+        raise CaptureError("This is an encoder-decoder model; only models that continue a text can be captured.")
     with _hooks_aside(model):
         return _find(model, _probe_ids(model, token_ids))
 

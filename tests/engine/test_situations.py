@@ -96,7 +96,7 @@ def test_weights_kept_elsewhere_until_they_are_needed(family, where, tmp_path):
     assert result.ok, result.problems
 
 
-def test_layers_on_several_devices_have_a_buffer_each_and_come_out_in_order(monkeypatch):
+def test_layers_on_several_devices_come_out_in_order(monkeypatch):
     model = tiny_moe()
     layers = find_moe_layers(model)
     plain = alone(model, layers)
