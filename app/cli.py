@@ -187,13 +187,12 @@ def _noise(arguments: argparse.Namespace) -> int:
         print(json.dumps(found))
         return 0
     text = arguments.text or "a text of our own (--text FILE for another)"
+    layers = len(found["moe_layers"])
+    print(f"{found['model']} in {found['dtype']}, {layers} MoE layers; {found['tokens']} tokens of {text}.")
+    print("Each way of running the text against one pass of prefill: expert ids that differ, and the largest")
     print(
-        f"{found['model']} in {found['dtype']}, {len(found['moe_layers'])} MoE layers; {found['tokens']} tokens of {text}"
+        "difference in any expert's share of slots. decode: token by token; chunks: of 16; batch: padded, with others."
     )
-    print(
-        "Each way of running the text against one pass of prefill: expert ids that differ, and the largest difference"
-    )
-    print("in any expert's share of slots. decode: token by token; chunks: of 16 tokens; batch: padded, with others.")
     print(f"{'':<20} {'ids, mean of layers':>20} {'worst layer':>12} {'load, mean of layers':>22} {'worst layer':>12}")
     for way, values in found["ways"].items():
         ids, load = values["ids"], values["load"]

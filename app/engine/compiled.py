@@ -102,8 +102,8 @@ class CompiledDecode:
 
     def _step_for(self, size: int, most: int) -> Any:
         """The compiled step for one size of cache and number of experts. What changes under it is in this key or in
-        tensors (``verify`` of the engine tries it), so the compiler's own checks before every call, a fifth of the time of a small step, are left out
-        where it allows that."""
+        tensors (the engine tries it when it is opened), so the compiler's own checks before every call, a fifth of the
+        time of a small step, are left out where it allows that."""
         if (size, most) not in self._steps:
             options: dict[str, Any] = {"triton.cudagraphs": True} if self._graphs else {}
             if hasattr(torch.compiler, "skip_all_guards_unsafe"):

@@ -50,11 +50,8 @@ class RouterEdits:
         self._given: list[torch.Tensor | None] = [None] * len(layers)
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
         self._active = False
-
-    @property
-    def most(self) -> int:
+        self.most = self.top_k
         """The most experts a token may use in any layer under the edits in force."""
-        return max((table.most for table in self._tables), default=0)
 
     def add(self, edits: Sequence[RouterEdit]) -> int:
         """Take a free slot for ``edits``.
@@ -68,16 +65,18 @@ class RouterEdits:
             raise BadValue(
                 f"{len(self._slots) - 1} requests with router edits are running; try again when one is done."
             )
-        self._slots[slot] = tuple(edits)
-        for table in self._tables:
-            table.write(slot, [e for e in edits if e.layer in (None, table.layer.spec.layer)])
+        self._fill(slot, edits)
         return slot
 
     def drop(self, slot: int) -> None:
         """Give a slot back, its tables as if it had never been used."""
-        self._slots[slot] = ()
+        self._fill(slot, ())
+
+    def _fill(self, slot: int, edits: Sequence[RouterEdit]) -> None:
+        self._slots[slot] = tuple(edits)
         for table in self._tables:
-            table.write(slot, [])
+            table.write(slot, [e for e in edits if e.layer in (None, table.layer.spec.layer)])
+        self.most = max((table.most for table in self._tables), default=0)
 
     def select(self, slots: int | torch.Tensor) -> None:
         """Which slot each row of the next pass has: one for all, or (N,) int64."""

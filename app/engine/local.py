@@ -33,7 +33,7 @@ from app import __version__
 from app.engine.base import MODES, Capabilities, ChatRequest, Message, RouterEdit, SamplingParams, TokenEvent
 from app.engine.capture import Pass, RoutingCapture
 from app.engine.catalogue import card_for
-from app.engine.check import LEAST_SAME, CaptureCheck, check_capture
+from app.engine.check import LEAST_SAME, LEAST_SAME_COARSE, CaptureCheck, check_capture
 from app.engine.compiled import CompiledDecode
 from app.engine.edits import edited_spec
 from app.engine.instruments import Instruments, Reading, lock_of
@@ -48,9 +48,9 @@ PREFILL_ROWS = 256
 """Tokens fed at once during prefill: a request can be cancelled, and others get a step, between two such passes."""
 
 ROWS_EVERY, ROWS_TOGETHER = 0.04, 16
-"""Rows of decoding are delivered with the first token that comes this many seconds after the last delivery, or when there
-are so many: taken off the device a few at a time they cost the model nearly nothing. A stream that is closed before
-takes them with it."""
+"""Rows of decoding are delivered with the first token that comes this many seconds after the last delivery, or when
+there are so many: taken off the device a few at a time they cost the model nearly nothing. A stream that is closed
+before takes them with it."""
 
 CHECK_TEXT = "<|im_start|>user\nWhat is 12 + 30?<|im_end|>\n<|im_start|>assistant\n<think>\n2 + 0 = 2"
 
@@ -164,8 +164,8 @@ class LocalEngine:
                         step = Step.DECODE if start and compiled else Step.PREFILL
                         self._forward(fed, cache, start, step, reading, None)
                         found.append(self._instruments.deliver(reading, start, step).expert_ids)
-                ways.append(np.concatenate(found))
-            if (ways[0][..., :, None] == ways[1][..., None, :]).any(-1).mean() < LEAST_SAME:
+                ways.append(np.concatenate(found[1:]))
+            if (ways[0][..., :, None] == ways[1][..., None, :]).any(-1).mean() < LEAST_SAME_COARSE:
                 raise ModelError(
                     f"Compiled decoding of this {self.model.config.model_type} model is not what ordinary decoding is; "
                     "leave --compile out."

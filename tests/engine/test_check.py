@@ -187,3 +187,26 @@ def test_ids_recomputed_where_a_tie_was_broken_the_other_way_are_caught():
 
     result = checked(model, ChoosesAnew(layers))
     assert result.ties and not result.ok and any("cannot be rebuilt" in p for p in result.problems)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        lambda rows: replace(rows, router_scores=np.roll(rows.router_scores, 1, 0)),
+        lambda rows: replace(rows, router_scores=_softmax(rows.router_scores)),
+        lambda rows: replace(rows, entropy=np.roll(rows.entropy, 1, 0)),
+        lambda rows: replace(rows, margin=rows.margin[:, ::-1]),
+        lambda rows: replace(rows, top_k_mass=np.ones_like(rows.top_k_mass)),
+    ],
+    ids=["scores shifted", "softmax twice", "entropy shifted", "margins of other layers", "mass renormalised"],
+)
+def test_scores_that_are_not_the_routers_are_caught(fault):
+    capture = Faulty(find_moe_layers(tiny := tiny_moe()))
+    capture.fault = lambda rows: fault(rows) if rows.router_scores is not None else rows
+    result = checked(tiny, capture)
+    assert not result.ok and any("router scores" in p for p in result.problems)
+
+
+def _softmax(scores):
+    powers = np.exp(scores.astype(np.float32))
+    return (powers / powers.sum(-1, keepdims=True)).astype(np.float16)

@@ -18,7 +18,7 @@ from app.engine.edits import PLAIN, RouterEdits
 from app.engine.local import LocalEngine
 from app.engine.models import ModelCache
 from app.engine.router import find_moe_layers
-from tests.families import tiny_family
+from tests.families import known, tiny_family
 from tests.tiny_models import tiny_moe, tokenizer
 
 PROMPT = torch.arange(5, 25)
@@ -126,3 +126,38 @@ def test_the_engine_decodes_compiled_with_the_same_trace():
 def test_a_family_without_a_static_cache_is_refused_in_one_sentence():
     with pytest.raises(ModelError, match="cannot be compiled whole"):
         CompiledDecode(tiny_family("minimax"), RoutingCapture([]))
+
+
+@pytest.mark.parametrize("family", ["gpt_oss", "gemma4_text", "llama4_text"])
+def test_a_sliding_window_is_refused(family):
+    """Its cache counts in Python: a graph would go on with the count it was made with, and answer wrongly."""
+    if family not in known([family]):
+        pytest.skip("not in this version of Transformers")
+    with pytest.raises(ModelError, match="cannot be compiled whole"):
+        CompiledDecode(tiny_family(family), RoutingCapture([]))
+
+
+def test_a_compiled_engine_that_decodes_otherwise_is_not_opened(monkeypatch):
+    torch._dynamo.reset()
+    original = CompiledDecode.step
+    monkeypatch.setattr(CompiledDecode, "step", lambda self, token, *rest: original(self, (token + 7) % 200, *rest))
+    with pytest.raises(ModelError, match="not what ordinary decoding is"):
+        LocalEngine(tiny_moe(num_hidden_layers=2, mlp_only_layers=[]), tokenizer(), compiled=True)
+
+
+def test_a_compiled_engine_can_be_checked_again_and_lets_other_passes_go_by():
+    torch._dynamo.reset()
+    model = tiny_moe(num_hidden_layers=1, mlp_only_layers=[])
+    engine = LocalEngine(model, tokenizer(), compiled=True)
+    with pytest.raises(ModelError, match="cannot be compiled whole"):
+        LocalEngine(model, tokenizer(), compiled=True)
+    request = ChatRequest((Message("user", "hello"),), sampling=SamplingParams(temperature=0, max_tokens=6), seed=1)
+    before = engine.run(request)
+    assert engine.verify().ok
+    with torch.no_grad():
+        for _ in range(3):
+            model(input_ids=torch.arange(300)[None] % 200)
+    assert not any(engine._instruments.capture._scores)
+    assert np.array_equal(engine.run(request).expert_ids, before.expert_ids)
+    engine.close()
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())

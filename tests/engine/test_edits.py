@@ -201,3 +201,61 @@ def test_edits_are_read_from_text():
     assert RouterEdit.parse("mask:all:1,2") == RouterEdit("mask", (1, 2))
     assert RouterEdit.parse("boost:3:7:2.5") == RouterEdit("boost", (7,), 3, 2.5)
     assert RouterEdit.parse("top_k:all:4") == RouterEdit("top_k", amount=4.0)
+
+
+def test_all_experts_may_be_used_and_limits_to_groups_be_overruled():
+    """Margins stay numbers: where no expert is left over, and where an edit goes beyond the router's own limits."""
+    trace = LocalEngine(tiny_moe(), tokenizer()).run_forced("a b c d e", edits=(RouterEdit("top_k", amount=16),))
+    assert np.isfinite(trace.margin).all() and ((trace.expert_ids != trace.spec.no_expert).sum(-1) == 16).all()
+    model = tiny_family("deepseek_v3")
+    layers = find_moe_layers(model)
+    for edits in ((RouterEdit("mask", (0, 1, 2)),), (RouterEdit("force", (0, 7)),), (RouterEdit("top_k", amount=4),)):
+        _, rows = routed(model, layers, edits)
+        assert np.isfinite(rows.margin).all()
+
+
+def test_a_raised_k_of_one_stream_is_nothing_to_another(engine):
+    plain = engine.run(asked())
+    events, seen = engine.stream(asked()), []
+    with closing(engine.stream(asked(RouterEdit("top_k", amount=9)))) as other:
+        for event in events:
+            next(other, None)
+            if event.rows is not None:
+                seen.append(event.rows.expert_ids)
+    assert np.array_equal(np.concatenate(seen), plain.expert_ids)
+
+
+def test_the_check_and_another_engine_leave_open_streams_alone(engine):
+    plain = engine.run(asked())
+    events, seen = engine.stream(asked()), []
+    for count, event in enumerate(events):
+        if count in (12, 15):
+            assert engine.verify().ok
+        if count == 14:
+            other = LocalEngine(engine.model, tokenizer())
+            assert np.array_equal(other.run(asked()).expert_ids, plain.expert_ids)
+        if event.rows is not None:
+            seen.append(event.rows.expert_ids)
+    assert np.array_equal(np.concatenate(seen), plain.expert_ids)
+
+
+def test_a_long_pass_of_somebody_else_is_not_held_up_by_edits(engine):
+    with closing(engine.stream(asked(RouterEdit("mask", (1,))))) as events, torch.no_grad():
+        next(events)
+        engine.model(input_ids=torch.arange(300)[None] % 200)
+
+
+def test_sequences_of_a_batch_keep_the_room_of_their_edits():
+    model = tiny_moe()
+    layers = find_moe_layers(model)
+    both, editor, capture = IDS.repeat(2, 1), RouterEdits(layers), RoutingCapture(layers)
+    fewer, more = editor.add((RouterEdit("top_k", amount=2),)), editor.add((RouterEdit("top_k", amount=7),))
+    spec = edited_spec(capture.spec, (RouterEdit("top_k", amount=7),))
+    with torch.no_grad(), capture:
+        editor.install(64)
+        with editor.selected(torch.tensor([fewer] * 24 + [more] * 24)):
+            model(input_ids=both, use_cache=False)
+        editor.remove()
+        first, second = capture.drain_batch(torch.ones_like(both), [0, 0], Step.PREFILL, edited=spec)
+    assert ((first.expert_ids != 255).sum(-1) == 2).all() and ((second.expert_ids != 255).sum(-1) == 7).all()
+    np.testing.assert_allclose(second.expert_weights.sum(-1), 1, rtol=2e-3)
