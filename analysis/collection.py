@@ -210,11 +210,14 @@ class Collection:
 
 def _add_pairs(both: np.ndarray, ids: np.ndarray, experts: int) -> None:
     """Add to (L, E, E) ``both`` how many rows of (n, L, K) ``ids`` used both experts."""
-    used = np.empty((len(ids), experts + 1), np.float32)  # exact: a batch is far below 2²⁴ rows
+    width = experts + 1  # one more for "no expert"
+    first, second = np.triu_indices(ids.shape[2], 1)
     for layer in range(len(both)):
-        used[:] = 0
-        np.put_along_axis(used, np.minimum(ids[:, layer].astype(np.intp), experts), 1, axis=1)
-        both[layer] += (used[:, :experts].T @ used[:, :experts]).astype(np.int64)
+        used = np.minimum(ids[:, layer].T.astype(np.int32, order="C"), experts)
+        cells = used[first] * np.int32(width) + used[second]
+        pairs = np.bincount(cells.ravel(), minlength=width * width).reshape(width, width)[:experts, :experts]
+        once = np.bincount(used.ravel(), minlength=width)[:experts]
+        both[layer] += pairs + pairs.T + np.diag(once)
 
 
 def _phases(phase: str) -> list[str]:
