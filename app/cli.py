@@ -1,4 +1,4 @@
-"""The command line: ``python -m app serve | check | record | noise | show``.
+"""The command line: ``python -m app serve | check | record | noise | show | pack | import``.
 
 Knows arguments and what is printed. A user's mistake is one line on standard error and exit code 2; the page and the
 engine are imported only by the commands that need them.
@@ -90,6 +90,22 @@ def parser() -> argparse.ArgumentParser:
     show.add_argument("trace", metavar="TRACE", type=Path, help="a .safetensors file of record or of the page")
     show.add_argument("--phase", choices=tuple(PHASE_GROUPS), default="all", help="rows that count (default: all)")
     show.add_argument("--json", action="store_true", help="print JSON")
+
+    pack = commands.add_parser("pack", help="write recordings as one folder of Parquet, for any number of traces")
+    pack.add_argument("folders", metavar="DIR", type=Path, nargs="+", help="a folder of record, or its shards")
+    pack.add_argument("--out", metavar="COLLECTION", type=Path, required=True, help="the folder to make")
+    pack.add_argument("--summaries", action="store_true", help="also keep entropy, margin and top-k mass")
+    pack.add_argument("--json", action="store_true", help="print JSON")
+
+    importing = commands.add_parser("import", help="make a trace of routing arrays that came from elsewhere")
+    importing.add_argument("file", metavar="FILE", type=Path, help=".npy, .npz, an answer in .json, a recorder's .pt")
+    importing.add_argument(
+        "--from", dest="source", choices=("vllm", "sglang", "npz"), required=True, help="who made it"
+    )
+    importing.add_argument("--spec", metavar="CONFIG.json", type=Path, required=True, help="the model's config.json")
+    importing.add_argument("--tokens", metavar="FILE", type=Path, help="JSON: token ids, or an object with token_ids")
+    importing.add_argument("--out", metavar="TRACE", type=Path, required=True, help="the trace file to write")
+    importing.add_argument("--json", action="store_true", help="print JSON")
     return main_parser
 
 
@@ -104,9 +120,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     arguments = parser().parse_args(argv)
     try:
-        return {"serve": _serve, "check": _check, "record": _record, "noise": _noise, "show": _show}[arguments.command](
-            arguments
-        )
+        return _COMMANDS[arguments.command](arguments)
     except UserError as error:
         print(f"python -m app {arguments.command}: {error}", file=sys.stderr)
         return 2
@@ -256,6 +270,67 @@ def _show(arguments: argparse.Namespace) -> int:
     else:
         _print(describe(summary))
     return 0
+
+
+def _pack(arguments: argparse.Namespace) -> int:
+    from analysis.packing import pack
+
+    summary = pack(arguments.folders, arguments.out, arguments.summaries)
+    if arguments.json:
+        _print_json(summary)
+        return 0
+    state = "packed" if summary["written"] else "was packed already"
+    _print(
+        f"{summary['out']} {state}: {summary['traces']} traces, {summary['rows']} routed tokens, "
+        f"{summary['bytes'] / 1e6:.1f} MB (the traces: {summary['trace_bytes'] / 1e6:.1f} MB)"
+    )
+    return 0
+
+
+def _import(arguments: argparse.Namespace) -> int:
+    from analysis.config_spec import read_config
+    from analysis.import_files import read_arrays, read_tokens
+    from analysis.imports import to_trace
+    from analysis.storage import save
+
+    facts = read_config(arguments.spec)
+    if arguments.source == "sglang" and arguments.file.suffix == ".pt":
+        from app.engine.dumps import read_dump
+
+        arrays, tokens = read_dump(arguments.file)
+    else:
+        arrays, tokens = read_arrays(arguments.file, arguments.source, facts)
+    if arguments.tokens:
+        tokens = read_tokens(arguments.tokens)
+    trace = to_trace(arrays, facts, arguments.source, tokens, str(arguments.file))
+    save(trace, arguments.out)
+    summary = {
+        "out": str(arguments.out),
+        "tokens": trace.num_tokens,
+        "rows": trace.num_rows,
+        "moe_layers": trace.spec.layer_numbers,
+        "num_experts": trace.spec.num_experts,
+        "top_k": trace.spec.top_k,
+        "gate_weights": trace.expert_weights is not None,
+        "tokens_known": tokens is not None,
+    }
+    if arguments.json:
+        _print_json(summary)
+    else:
+        weights = "with gate weights" if summary["gate_weights"] else "gate weights not available from this engine"
+        _print(f"{arguments.out}: {trace.num_rows} rows, {trace.spec.num_moe_layers} MoE layers, {weights}")
+    return 0
+
+
+_COMMANDS = {
+    "serve": _serve,
+    "check": _check,
+    "record": _record,
+    "noise": _noise,
+    "show": _show,
+    "pack": _pack,
+    "import": _import,
+}
 
 
 def _print_json(data: Any) -> None:

@@ -293,3 +293,57 @@ def test_python_dash_m_app_runs_as_a_program(tmp_path):
         [sys.executable, "-m", "app", "show", str(tmp_path / "x.safetensors")], cwd=ROOT, capture_output=True, text=True
     )
     assert result.returncode == 2 and result.stderr.count("\n") == 1 and "Traceback" not in result.stderr
+
+
+def test_shards_pack_into_what_one_recording_gives(run, tmp_path):
+    import pyarrow.parquet as pq
+
+    from analysis.collection import Collection
+
+    prompts = tmp_path / "p.txt"
+    prompts.write_text("What is 5 + 8?\nWho are you?\nWhat is 3 + 4?\n")
+    options = ("--mode", "both", "--max-new-tokens", 6)
+    run("record", prompts, "--out", tmp_path / "whole", *options)
+    for i in (1, 2):
+        run("record", prompts, "--out", tmp_path / f"s{i}", "--shard", f"{i}/2", *options)
+    code, printed, _ = run("pack", tmp_path / "whole", "--out", tmp_path / "a", "--json")
+    assert code == 0 and json.loads(printed)["traces"] == 6 and json.loads(printed)["written"] is True
+    code, printed, _ = run("pack", tmp_path / "s1", tmp_path / "s2", "--out", tmp_path / "b")
+    assert code == 0 and "6 traces" in printed
+    for part in ("tokens", "counts", "traces.parquet"):
+        a, b = (pq.read_table(tmp_path / name / part) for name in "ab")
+        if part == "traces.parquet":  # when it was made, and the check of the model, are each recording's own
+            a, b = (table.drop_columns(["provenance"]) for table in (a, b))
+        assert a.equals(b)
+    with Collection.open(tmp_path / "b") as collection:
+        assert collection.load("thinking", mode="thinking").values.shape == (6, 64)
+    code, printed, err = run("pack", tmp_path / "s1", "--out", tmp_path / "a")
+    assert code == 2 and printed == "" and err.count("\n") == 1 and "holds something else" in err
+    code, _, err = run("pack", tmp_path, "--out", tmp_path / "c")
+    assert code == 2 and "is not a recording" in err
+
+
+def test_import_then_show(run, tmp_path):
+    trace = storage.load(ROOT / "assets" / "traces" / "example.safetensors")
+    np.save(tmp_path / "ids.npy", trace.expert_ids)
+    tokens = {"token_ids": trace.token_ids.tolist(), "pieces": trace.texts(), "prompt_tokens": 20}
+    (tmp_path / "tokens.json").write_text(json.dumps(tokens))
+    spec, out = ("--spec", ASSETS / "config.json"), tmp_path / "t.safetensors"
+    command = ("import", tmp_path / "ids.npy", "--from", "vllm", *spec, "--out", out)
+    code, printed, _ = run(*command, "--tokens", tmp_path / "tokens.json", "--json")
+    found = json.loads(printed)
+    assert code == 0 and found["rows"] == trace.num_rows and found["gate_weights"] is False
+    assert np.array_equal(storage.load(out).expert_ids, trace.expert_ids)
+    code, printed, _ = run("show", out, "--json")
+    assert code == 0 and json.loads(printed)["moe_layers"] == [0, 1, 2, 3, 4, 5]
+    code, printed, _ = run(*command)
+    assert code == 0 and "gate weights not available" in printed
+    for bad in (
+        ("import", tmp_path / "absent.npy", "--from", "npz", *spec, "--out", out),
+        ("import", tmp_path / "absent.pt", "--from", "sglang", *spec, "--out", out),
+        ("import", tmp_path / "ids.npy", "--from", "npz", "--spec", tmp_path / "tokens.json", "--out", out),
+        ("import", tmp_path / "ids.npy", "--from", "tensorflow", *spec, "--out", out),
+        ("import", tmp_path / "ids.npy", "--from", "npz", *spec, "--out", tmp_path / "no" / "folder"),
+    ):
+        code, printed, err = run(*bad)
+        assert code == 2 and printed == "" and err.count("\n") == 1

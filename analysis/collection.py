@@ -1,0 +1,258 @@
+"""A collection read where it lies, by DuckDB: load, co-activation and the counts by prompt, over any number of traces.
+
+Knows ``collection_format``. Loads no trace and holds no more than a batch of rows; DuckDB spills to disk by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from analysis.collection_format import COUNTS, TOKENS, TRACES, Manifest, read_manifest
+from analysis.errors import BadValue, TraceError
+from analysis.metrics import absent_experts, per_layer
+from analysis.statistic import Statistic
+from analysis.trace import PHASE_GROUPS, RouterSpec
+
+BATCH = 8192  # rows in memory at a time
+
+
+@dataclass(frozen=True)
+class PromptCounts:
+    """What a comparison needs: counts by trace.
+
+    Attributes:
+        trace: (P,) number of the trace in the collection.
+        prompt, digest, mode: P texts; ``digest`` tells prompts apart.
+        rows: (P,) rows in the phase.
+        counts: (P, L, E) int32 selections in the phase.
+    """
+
+    trace: np.ndarray
+    prompt: list[str]
+    digest: list[str]
+    mode: list[str]
+    rows: np.ndarray
+    counts: np.ndarray
+
+
+class Collection:
+    """A packed recording. ``with Collection.open(path) as collection: collection.load("thinking")``.
+
+    Everywhere, ``phase`` is a name of ``analysis.trace.PHASE_GROUPS``, ``mode`` one mode or None for all, and
+    ``labels`` the labels a trace must have, as text.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self.path, self.manifest = path, manifest
+        self.db = duckdb.connect()
+        for name in (TOKENS, "traces", COUNTS):
+            files = [
+                str(path / f) for f in manifest.files if f == TRACES and name == "traces" or f.startswith(name + "/")
+            ]
+            self.db.from_parquet(files).create_view(name)
+
+    @classmethod
+    def open(cls, path: str | Path) -> Collection:
+        """
+        Raises:
+            TraceError: the folder is not a collection, or a file of it is missing, damaged or another's.
+        """
+        path = Path(path)
+        manifest = read_manifest(path)
+        if not {TRACES, TOKENS, COUNTS} <= {Path(file).parts[0] for file in manifest.files}:
+            raise TraceError(f"{path} is damaged: its list of files is not whole.")
+        for file, rows in manifest.files.items():
+            try:
+                footer = pq.ParquetFile(path / file)
+                schema, found = footer.schema_arrow, footer.metadata.num_rows
+                footer.close()
+            except FileNotFoundError:
+                raise TraceError(f"{path} is damaged: {file} is missing.") from None
+            except (OSError, pa.ArrowException):
+                raise TraceError(f"{path} is damaged: {file} is not a readable Parquet file.") from None
+            if not _same(schema, manifest.schema_of(file)) or found != rows:
+                raise TraceError(f"{path} is damaged: {file} is not the file that was packed.")
+        return cls(path, manifest)
+
+    @property
+    def spec(self) -> RouterSpec:
+        return self.manifest.spec
+
+    def __enter__(self) -> Collection:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.db.close()
+
+    def counts(
+        self, phase: str = "all", mode: str | None = None, labels: Mapping[str, str] | None = None
+    ) -> tuple[np.ndarray, int]:
+        """(L, E) int64 selections, and the number of rows they come from."""
+        where, values = _traces_where(mode, labels)
+        found = self._rows(
+            f"SELECT layer, expert, sum(count)::BIGINT AS count FROM counts WHERE {_phase_in(phase)} "
+            f"AND trace IN (SELECT trace FROM traces WHERE {where}) GROUP BY layer, expert",
+            values,
+        )
+        total = self._rows(
+            f"SELECT coalesce(sum({_phase_rows(phase)}), 0)::BIGINT AS n FROM traces WHERE {where}", values
+        )
+        counts = np.zeros((self.spec.num_moe_layers, self.spec.num_experts), np.int64)
+        counts[self._positions(found["layer"]), found["expert"]] = found["count"]
+        return counts, int(total["n"][0])
+
+    def load(self, phase: str = "all", mode: str | None = None, labels: Mapping[str, str] | None = None) -> Statistic:
+        """Share of a layer's slots that went to each expert; as ``metrics.expert_load`` over all traces chosen."""
+        selected, n = self.counts(phase, mode, labels)
+        counts = selected.astype(np.float64)
+        counts[absent_experts(self.spec)] = np.nan
+        total = np.nansum(counts, axis=1, keepdims=True)
+        return Statistic(
+            "expert load",
+            np.divide(counts, total, out=np.full_like(counts, np.nan), where=total > 0),
+            ("layer", "expert"),
+            {"layer": self.spec.layer_numbers},
+            unit="share of slots",
+            chance=per_layer(self.spec, lambda layer: 1 / layer.num_experts)[:, None],
+            n=n,
+            phase=phase,
+        )
+
+    def coactivation(
+        self, phase: str = "all", mode: str | None = None, labels: Mapping[str, str] | None = None
+    ) -> Statistic:
+        """N_ij / N_i: the share of the tokens of expert i that also used expert j. Axes layer, expert (i), partner (j).
+
+        In [0, 1], not symmetric; chance (k − 1) / (E − 1). NaN on the diagonal, for an expert without tokens, and for
+        experts that a layer does not have. Source: OLMoE (Muennighoff et al., 2024), expert co-activation.
+        """
+        spec, n = self.spec, 0
+        both = np.zeros((spec.num_moe_layers, spec.num_experts, spec.num_experts), np.int64)
+        for ids in self.batches(phase, mode, labels):
+            n += len(ids)
+            _add_pairs(both, ids, spec.num_experts)
+        once = np.einsum("lee->le", both)[:, :, None]
+        values = np.divide(both, once, out=np.full(both.shape, np.nan), where=once > 0)
+        absent = absent_experts(spec)
+        values[absent[:, :, None] | absent[:, None, :] | np.eye(spec.num_experts, dtype=bool)] = np.nan
+        chance = [(r.top_k - 1) / (r.num_experts - 1) if r.num_experts > 1 else np.nan for r in spec.layers]
+        return Statistic(
+            "co-activation",
+            values,
+            ("layer", "expert", "partner"),
+            {"layer": spec.layer_numbers},
+            unit="share of the expert's tokens",
+            chance=np.array(chance)[:, None, None],
+            n=n,
+            phase=phase,
+        )
+
+    def prompt_counts(
+        self, phase: str = "generated", mode: str | None = None, labels: Mapping[str, str] | None = None
+    ) -> PromptCounts:
+        """Counts by trace, in the order of the collection; 4 L E bytes a trace."""
+        where, values = _traces_where(mode, labels)
+        traces = self._rows(
+            f"SELECT trace, prompt, digest, mode, {_phase_rows(phase)} AS n FROM traces WHERE {where} ORDER BY trace",
+            values,
+        )
+        counts = np.zeros((len(traces["trace"]), self.spec.num_moe_layers, self.spec.num_experts), np.int32)
+        found = self._stream(
+            f"SELECT trace, layer, expert, count FROM counts WHERE {_phase_in(phase)} "
+            f"AND trace IN (SELECT trace FROM traces WHERE {where})",
+            values,
+        )
+        for batch in found:
+            trace, layer, expert, count = (batch.column(i).to_numpy() for i in range(4))
+            place = np.searchsorted(traces["trace"], trace), self._positions(layer), expert
+            np.add.at(counts, place, count)
+        texts = {name: [str(v) for v in traces[name]] for name in ("prompt", "digest", "mode")}
+        return PromptCounts(np.asarray(traces["trace"]), rows=np.asarray(traces["n"]), counts=counts, **texts)
+
+    def batches(
+        self, phase: str = "all", mode: str | None = None, labels: Mapping[str, str] | None = None
+    ) -> Iterator[np.ndarray]:
+        """The expert ids chosen, as (n, L, K) arrays of at most ``BATCH`` rows; in no order."""
+        where, values = _traces_where(mode, labels)
+        spec = self.spec
+        for batch in self._stream(
+            f"SELECT expert_ids FROM tokens WHERE {_phase_in(phase)} "
+            f"AND trace IN (SELECT trace FROM traces WHERE {where})",
+            values,
+        ):
+            joined = b"".join(batch.column(0).to_pylist())
+            ids = np.frombuffer(joined, spec.id_dtype.newbyteorder("<"))
+            yield ids.reshape(-1, spec.num_moe_layers, spec.top_k)
+
+    def _rows(self, sql: str, values: list[Any]) -> dict[str, np.ndarray]:
+        try:
+            return self.db.execute(sql, values).fetchnumpy()
+        except duckdb.Error as error:
+            raise TraceError(f"{self.path} is damaged: {_first_line(error)}") from None
+
+    def _stream(self, sql: str, values: list[Any]) -> Iterator[pa.RecordBatch]:
+        try:
+            yield from self.db.sql(sql, params=values).to_arrow_reader(BATCH)
+        except (duckdb.Error, pa.ArrowException, OSError) as error:
+            raise TraceError(f"{self.path} is damaged: {_first_line(error)}") from None
+
+    def _positions(self, layers: np.ndarray) -> np.ndarray:
+        return np.searchsorted(self.spec.layer_numbers, layers)
+
+
+def _add_pairs(both: np.ndarray, ids: np.ndarray, experts: int) -> None:
+    """Add to (L, E, E) ``both`` how many rows of (n, L, K) ``ids`` used both experts."""
+    width = experts + 1  # one more for "no expert"
+    first, second = np.triu_indices(ids.shape[2], 1)
+    for layer in range(len(both)):
+        used = np.minimum(ids[:, layer].T.astype(np.int32, order="C"), experts)
+        cells = used[first] * np.int32(width) + used[second]
+        pairs = np.bincount(cells.ravel(), minlength=width * width).reshape(width, width)[:experts, :experts]
+        once = np.bincount(used.ravel(), minlength=width)[:experts]
+        both[layer] += pairs + pairs.T + np.diag(once)
+
+
+def _phases(phase: str) -> list[str]:
+    if phase not in PHASE_GROUPS:
+        raise BadValue(f"Unknown phase {phase!r}; choose from {', '.join(PHASE_GROUPS)}.")
+    return [p.label for p in PHASE_GROUPS[phase]]
+
+
+def _phase_in(phase: str) -> str:
+    return "phase IN (" + ", ".join(f"'{name}'" for name in _phases(phase)) + ")"
+
+
+def _phase_rows(phase: str) -> str:
+    return " + ".join(f"rows_{name}" for name in _phases(phase))
+
+
+def _traces_where(mode: str | None, labels: Mapping[str, str] | None) -> tuple[str, list[Any]]:
+    """A condition on ``traces``, and the values of its question marks."""
+    parts, values = ["true"], []
+    if mode is not None:
+        parts.append("mode = ?")
+        values.append(mode)
+    for name, value in (labels or {}).items():
+        parts.append("labels[?] = ?")
+        values += [name, value]
+    return " AND ".join(parts), values
+
+
+def _same(found: pa.Schema, wanted: pa.Schema) -> bool:
+    """Equal columns; how texts are encoded does not matter."""
+    return found.names == wanted.names and all(
+        f.type == w.type or pa.types.is_dictionary(w.type) and pa.types.is_string(f.type)
+        for f, w in zip(found, wanted, strict=True)
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).split("\n")[0][:200]
