@@ -110,12 +110,14 @@ def contrast(shares: Shares, permutations: int = PERMUTATIONS, seed: int = 0, mi
 
 
 def enough_selections(shares: Shares, min_count: int = MIN_COUNT) -> np.ndarray:
-    """(L, E) bool: experts of which the side with fewer slots would have ``min_count`` selections at the pooled rate.
-    The rate is pooled over both sides, so that the choice does not depend on which side is which."""
+    """(L, E) bool: experts of which the side with fewer slots would have ``min_count`` selections at the pooled rate,
+    among the rows that a control left. The rate is pooled over both sides, so that the choice does not depend on which
+    side is which."""
     first, second = (side.sum(axis=0, dtype=np.int64) for side in shares.counts)
     slots = [side.sum(axis=1, keepdims=True) for side in (first, second)]
     rate = (first + second) / np.maximum(slots[0] + slots[1], 1)
-    return (rate * np.minimum(*slots) >= min_count) & ~absent_experts(shares.spec)
+    fewer = np.minimum(*(s * kept for s, kept in zip(slots, shares.coverage or (1, 1), strict=True)))
+    return (rate * fewer >= min_count) & ~absent_experts(shares.spec)
 
 
 def _by_cluster(values: np.ndarray, clusters: list[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -125,9 +125,7 @@ def plan(
     labels = {c: _clusters(entries, c) for c in ([cluster] if cluster else [])}
     by_phase = by == "phase"
     names = PHASES if by_phase else _two_groups(entries, by, groups)
-    sides: list[list[Entry]] = [
-        [e for e in entries if by_phase or e.label(by) == name] for name in names
-    ]
+    sides: list[list[Entry]] = [[e for e in entries if by_phase or e.label(by) == name] for name in names]
     clusters = labels[cluster] if cluster else {}
     keys: list[Any] = [
         (lambda e: f"{e.digest} {e.label('mode')}") if by_phase else (lambda e: e.digest),
