@@ -19,7 +19,8 @@ from analysis.shares import Shares
 PERMUTATIONS = 100_000
 MAX_PERMUTATIONS = 10_000_000
 RATE = 0.05
-MIN_COUNT = 20  # selections expected of an expert on the side with fewer slots, below which it is not tested
+MIN_COUNT = 10  # selections expected of an expert on the side with fewer slots, below which it is not tested
+SKEWED_COUNT = 60  # the same where the other side is much longer; see ``enough_selections``
 
 
 @dataclass(frozen=True)
@@ -110,14 +111,22 @@ def contrast(shares: Shares, permutations: int = PERMUTATIONS, seed: int = 0, mi
 
 
 def enough_selections(shares: Shares, min_count: int = MIN_COUNT) -> np.ndarray:
-    """(L, E) bool: experts of which the side with fewer slots would have ``min_count`` selections at the pooled rate,
-    among the rows that a control left. The rate is pooled over both sides, so that the choice does not depend on which
-    side is which."""
+    """(L, E) bool: experts that are selected often enough for the test to hold.
+
+    Of S and S' slots on the two sides, the difference of two Poisson shares p has skewness² (1 − r)² / ((1 + r) p S)
+    with r = S / S' ≤ 1: none at equal lengths, most where a short side meets a long one, and then a rare expert that a
+    few short answers happen to miss would look certain. So p S, the selections expected on the shorter side, must be
+    at least ``min_count`` and ``SKEWED_COUNT`` (1 − r)² / (1 + r). Slots are those that a control left; p is pooled
+    over both sides, so that the choice does not depend on which side is which.
+    """
     first, second = (side.sum(axis=0, dtype=np.int64) for side in shares.counts)
     slots = [side.sum(axis=1, keepdims=True) for side in (first, second)]
     rate = (first + second) / np.maximum(slots[0] + slots[1], 1)
-    fewer = np.minimum(*(s * kept for s, kept in zip(slots, shares.coverage or (1, 1), strict=True)))
-    return (rate * fewer >= min_count) & ~absent_experts(shares.spec)
+    used = [s * kept for s, kept in zip(slots, shares.coverage or (1.0, 1.0), strict=True)]
+    shorter = np.minimum(*used)
+    ratio = shorter / np.maximum(np.maximum(*used), 1)
+    needed = np.maximum(min_count, SKEWED_COUNT * (1 - ratio) ** 2 / (1 + ratio))
+    return (rate * shorter >= needed) & ~absent_experts(shares.spec)
 
 
 def _by_cluster(values: np.ndarray, clusters: list[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -49,7 +49,7 @@ def fewest_visible(smallest_p: float, tested: int, rate: float = 0.05) -> int:
 
 @lru_cache(maxsize=1024)
 def t_quantile(level: float, freedom: int) -> float:
-    """The t beyond which, on both sides together, lies 1 − ``level`` of Student's distribution with ``freedom`` degrees.
+    """The t beyond which, on both sides together, lies 1 − ``level`` of Student's distribution (``freedom`` degrees).
 
     With t = √ν tan θ the density of θ is proportional to cos^(ν−1) θ; integrated from the tail, with errors below 0.1%
     of t for levels up to 1 − 10⁻⁶ and ν ≥ 2.

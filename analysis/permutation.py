@@ -73,8 +73,8 @@ def sign_flips(differences: np.ndarray, tested: np.ndarray, permutations: int, s
 def label_permutations(
     values: np.ndarray, first: int, tested: np.ndarray, permutations: int, seed: int = 0
 ) -> PermutationTest:
-    """Unpaired test: under the null the labels are exchangeable. The difference of means over Welch's error; studentised
-    so, the test also holds where the groups differ in variance (Janssen, 1997).
+    """Unpaired test: under the null the labels are exchangeable. The difference of means over Welch's error; so
+    studentised, the test also holds where the groups differ in variance (Janssen, 1997).
 
     Args:
         values: (n, L, E) of each unit, the ``first`` ones of group one, the rest of group two; each at least 2.
@@ -134,8 +134,8 @@ def _signs(n: int, permutations: int, exact: bool, random: np.random.Generator) 
         if exact:
             bits = (np.arange(start, start + size)[:, None] >> np.arange(n)) & 1
         else:
-            bits = np.unpackbits(random.integers(0, 256, (size, -(-n // 8)), np.uint8), axis=1)[:, :n]
-        yield 1 - 2 * bits.astype(np.float32)
+            bits = np.unpackbits(random.integers(0, 256, (size, -(-n // 8)), np.uint8), axis=1)[:, :n].astype(np.int64)
+        yield (1 - 2 * bits).astype(np.float32)
 
 
 def _choices(n: int, first: int, permutations: int, exact: bool, random: np.random.Generator) -> Iterator[np.ndarray]:

@@ -86,24 +86,24 @@ def measure(
                 continue
             unit_shares, used = found
         else:
-            unit_shares = [_mean_share([expert_counts(t, r) for t, r in side]) if side else None for side in sides]
+            unit_shares = [_mean_share([expert_counts(t, r) for t, r in side]) for side in sides]
             used = (0, 0)
         for side in range(2):
             if not sides[side]:
                 continue
             each = [expert_counts(t, r).astype(np.int32) for t, r in sides[side]]
             shares[side].append(unit_shares[side])
-            counts[side].append(np.sum(each, axis=0, dtype=np.int32))
+            counts[side].append(np.array(each).sum(axis=0, dtype=np.int32))
             clusters[side].append(unit.cluster)
             rows[side] += sum(len(r) for _, r in sides[side])
             matched[side] += used[side]
             if len(each) > 1:
                 halves[side].append(np.array([np.sum(each[::2], axis=0), np.sum(each[1::2], axis=0)], np.int32))
     left_out = [*reader.left_out, *_left_out(plan, short, unmatched, min_rows)]
-    for name, phase, side in zip(plan.groups, plan.phases, shares, strict=True):
-        if len(side) < 2:
+    for name, phase, kept in zip(plan.groups, plan.phases, shares, strict=True):
+        if len(kept) < 2:
             raise BadValue(
-                f"{name!r} has {len(side)} prompts with at least {min_rows} rows in phase {phase}"
+                f"{name!r} has {len(kept)} prompts with at least {min_rows} rows in phase {phase}"
                 f"{' on both sides' if plan.paired else ''}; a comparison needs at least 2."
             )
     assert reader.spec is not None
@@ -153,7 +153,9 @@ class _Reader:
 
 
 def _mean_share(counts: list[np.ndarray]) -> np.ndarray:
-    """(L, E) mean over traces of their load shares; a layer without selections gives 0."""
+    """(L, E) mean over traces of their load shares; a layer without selections gives 0, no traces an empty array."""
+    if not counts:
+        return np.zeros(0)
     shares = []
     for count in counts:
         total = count.sum(axis=1, keepdims=True)
@@ -175,14 +177,14 @@ def _match_tokens(first: list[Rows], second: list[Rows], min_rows: int) -> Match
         return None
     shares = []
     for side, counted in ((first, count_a[at_a]), (second, count_b[at_b])):
-        total = 0.0
+        total = np.zeros((side[0][0].spec.num_moe_layers, side[0][0].spec.num_experts))
         for trace, rows in side:
             place = np.searchsorted(common, trace.token_ids[trace.row_start + rows])
             place[place == len(common)] = 0
             inside = common[place] == trace.token_ids[trace.row_start + rows]
             rows, place = rows[inside], place[inside]
-            total = total + _weighted_counts(trace, rows, (weight / counted)[place])
-        shares.append(_mean_share([np.asarray(total)]))
+            total += _weighted_counts(trace, rows, (weight / counted)[place])
+        shares.append(_mean_share([total]))
     return shares, (int(count_a[at_a].sum()), int(count_b[at_b].sum()))
 
 
