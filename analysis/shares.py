@@ -100,12 +100,14 @@ def measure(
             if len(each) > 1:
                 halves[side].append(np.array([np.sum(each[::2], axis=0), np.sum(each[1::2], axis=0)], np.int32))
     left_out = [*reader.left_out, *_left_out(plan, short, unmatched, min_rows)]
-    for name, phase, kept in zip(plan.groups, plan.phases, shares, strict=True):
-        if len(kept) < 2:
-            raise BadValue(
-                f"{name!r} has {len(kept)} prompts with at least {min_rows} rows in phase {phase}"
-                f"{' on both sides' if plan.paired else ''}; a comparison needs at least 2."
-            )
+    fewest = min((0, 1), key=lambda side: len(shares[side]))
+    if len(shares[fewest]) < 2:
+        where = " and ".join(dict.fromkeys(plan.phases))
+        side = f"both {plan.groups[0]!r} and {plan.groups[1]!r}" if plan.paired else repr(plan.groups[fewest])
+        raise BadValue(
+            f"{len(shares[fewest])} prompts have at least {min_rows} rows in phase {where} in {side}; "
+            "a comparison needs at least 2."
+        )
     assert reader.spec is not None
     shape = (0, 2, reader.spec.num_moe_layers, reader.spec.num_experts)
     return Shares(

@@ -38,20 +38,24 @@ class Scene:
     effect: float = 0.0
 
 
-def simulate(scene: Scene, seed: int) -> tuple[Shares, np.ndarray]:
-    """Two groups, and (L, E) bool, which experts truly differ."""
+def simulate(scene: Scene, seed: int) -> tuple[Shares, np.ndarray, np.ndarray]:
+    """Two groups, and twice (L, E) bool: the planted experts, and the busiest one of each layer, which gives what they
+    take, so that all others are truly the same on both sides."""
     random = np.random.default_rng(seed)
     shape = scene.layers, scene.experts
     base = random.gamma(0.7, size=shape) + 0.02  # a few experts take much of a layer, many take little
     base /= base.sum(axis=1, keepdims=True)
-    planted = np.zeros(shape, bool)
+    raised, giver = np.zeros(shape, bool), np.zeros(shape, bool)
     for layer in range(scene.layers):
-        middle = np.argsort(base[layer])[scene.experts // 2 :]
-        planted[layer, random.choice(middle, scene.planted, replace=False)] = True
+        order = np.argsort(base[layer])
+        middle = order[scene.experts // 2 : scene.experts * 3 // 4]
+        raised[layer, random.choice(middle, scene.planted, replace=False)] = True
+        giver[layer, order[-1]] = scene.planted > 0
+    change = base * raised * scene.effect
+    change -= giver * change.sum(axis=1, keepdims=True)
     sides, counts = [], []
     for side in range(2):
-        load = base * np.where(planted & (side == 0), 1 + scene.effect, 1.0)
-        load /= load.sum(axis=1, keepdims=True)
+        load = np.maximum(base + change * (side == 0), 1e-4)
         lengths = random.integers(*scene.rows[side], scene.prompts)
         drawn = np.empty((scene.prompts, *shape), np.int32)
         for p in range(scene.prompts):
@@ -77,10 +81,10 @@ def simulate(scene: Scene, seed: int) -> tuple[Shares, np.ndarray]:
         None,
         scene.paired,
     )
-    return shares, planted
+    return shares, raised, giver
 
 
-def tested(shares: Shares, permutations: int, seed: int, clusters: bool = True) -> tuple[PermutationTest, np.ndarray]:
+def run_test(shares: Shares, permutations: int, seed: int, clusters: bool = True) -> tuple[PermutationTest, np.ndarray]:
     """The permutation test that ``contrast`` makes, alone, and (L, E) bool of the experts tested."""
     from analysis.contrast import _by_cluster
 
@@ -100,9 +104,9 @@ def rates(scene: Scene, runs: int, permutations: int = 999, clusters: bool = Tru
     ``tested``, the share of experts tested."""
     family, discovery, expert, layer, power, share = [], [], [], [], [], []
     for seed in range(runs):
-        shares, planted = simulate(scene, seed)
-        test, enough = tested(shares, permutations, seed, clusters)
-        null = enough & ~planted
+        shares, planted, giver = simulate(scene, seed)
+        test, enough = run_test(shares, permutations, seed, clusters)
+        null = enough & ~planted & ~giver
         q = np.ones(enough.shape)
         q[enough] = benjamini_hochberg(test.p[enough])
         reported = enough & (q < 0.05)
