@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_BLOCK = 128  # permutations at a time, to stay in the processor's cache; at most 255, the largest uint8
+_BLOCK = 255  # permutations at a time; the largest uint8, in which they are counted
 _TIE = 1e-5  # |ρ| this close, relatively, count as equal: products of float32 are not exact
 
 

@@ -103,9 +103,9 @@ def measure(
     fewest = min((0, 1), key=lambda side: len(shares[side]))
     if len(shares[fewest]) < 2:
         where = " and ".join(dict.fromkeys(plan.phases))
-        side = f"both {plan.groups[0]!r} and {plan.groups[1]!r}" if plan.paired else repr(plan.groups[fewest])
+        place = f"both {plan.groups[0]!r} and {plan.groups[1]!r}" if plan.paired else repr(plan.groups[fewest])
         raise BadValue(
-            f"{len(shares[fewest])} prompts have at least {min_rows} rows in phase {where} in {side}; "
+            f"{len(shares[fewest])} prompts have at least {min_rows} rows in phase {where} in {place}; "
             "a comparison needs at least 2."
         )
     assert reader.spec is not None
