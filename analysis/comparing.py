@@ -14,7 +14,7 @@ import numpy as np
 
 from analysis.contrast import MIN_COUNT, PERMUTATIONS, RATE, Contrast, contrast
 from analysis.findings import Finding, finding, in_words
-from analysis.recordings import Plan, plan, read_entries
+from analysis.recordings import Plan, plan, read_entries, sampled_apart
 from analysis.shares import MIN_ROWS, measure
 from analysis.words import Words
 
@@ -24,7 +24,8 @@ LEFT_OUT_SHOWN = 5
 
 @dataclass(frozen=True)
 class Comparison:
-    """A contrast with where it came from; ``plain`` is the same without the control, None where there was none."""
+    """A contrast with where it came from; ``plain`` is the same without the control, None where there was none.
+    ``cautions`` are sentences on how it was recorded."""
 
     by: str
     cluster: str | None
@@ -34,6 +35,7 @@ class Comparison:
     contrast: Contrast
     plain: Contrast | None
     finding: Finding
+    cautions: tuple[str, ...] = ()
 
 
 def compare_folders(
@@ -60,7 +62,13 @@ def compare_folders(
     tested = contrast(measure(made, control, min_rows), permutations, seed, min_count)
     plain = None if control == "none" else contrast(measure(made, "none", min_rows), permutations, seed, min_count)
     said = finding(tested, made.groups, made.phases, control, plain)
-    return Comparison(by, cluster, seed, made, control, tested, plain, said)
+    apart = sampled_apart(folders) if by == "mode" else []
+    cautions = tuple(
+        f"{folder}: the modes were sampled with different settings, which may cause a difference by itself; "
+        "record --same-sampling avoids it"
+        for folder in apart
+    )
+    return Comparison(by, cluster, seed, made, control, tested, plain, said, cautions)
 
 
 def to_json(found: Comparison) -> dict[str, Any]:
@@ -96,6 +104,7 @@ def to_json(found: Comparison) -> dict[str, Any]:
         "cluster": found.cluster,
         "units": c.units,
         "left_out": shares.left_out,
+        "cautions": list(found.cautions),
         "control": found.control,
         "coverage": None if shares.coverage is None else list(shares.coverage),
         "moe_layers": numbers,
@@ -140,6 +149,7 @@ def describe(data: dict[str, Any], language: str = "en") -> str:
     ]
     if data["coverage"]:
         lines.append(f"the control could use {data['coverage'][0]:.0%} and {data['coverage'][1]:.0%} of the rows")
+    lines += [f"caution: {what}" for what in data["cautions"]]
     lines += [f"left out: {what}" for what in data["left_out"][:LEFT_OUT_SHOWN]]
     if len(data["left_out"]) > LEFT_OUT_SHOWN:
         lines.append(f"left out: {len(data['left_out']) - LEFT_OUT_SHOWN} more; --json names them")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.contrast import RATE, Contrast
+from analysis.contrast import MIN_COUNT, RATE, Contrast
 from analysis.words import Words
 
 
@@ -121,7 +121,8 @@ def in_words(found: Finding, words: Words | None = None) -> list[str]:
         phase=say("finding.phase.each") if found.phases[0] != found.phases[1] else phase,
     )
     if not found.tested:
-        return [say("finding.nothing_tested", a=first, b=second, sample=sample), *_closing(found, say)][:3]
+        opening = say("finding.nothing_tested", a=first, b=second, sample=sample)
+        return [opening, say("finding.size.nothing_tested", least=MIN_COUNT), _closing(found, say)]
     outcome = "some" if found.significant else "none" if found.reachable else "too_few"
     opening = say(
         f"finding.{outcome}",
@@ -149,26 +150,22 @@ def in_words(found: Finding, words: Words | None = None) -> list[str]:
         high=_points(found.high),
         level=_level(found.level),
     )
-    return [opening, size, _closing(found, say)[0]]
+    return [opening, size, _closing(found, say)]
 
 
-def _closing(found: Finding, say: Words) -> list[str]:
-    """The last sentence (and, where nothing could be tested, all there is to add)."""
+def _closing(found: Finding, say: Words) -> str:
     if found.control == "none":
         key = "uncontrolled" if found.significant else "silence"
     elif not found.uncontrolled:
         key = f"{found.control}_nothing"
     else:
         key = f"{found.control}_kept" if found.kept else f"{found.control}_gone"
-    return [
-        say(
-            f"finding.closing.{key}",
-            kept=f"{found.kept:,}",
-            before=f"{found.uncontrolled or 0:,}",
-            coverage=f"{found.coverage:.0%}",
-            rate=f"{RATE:.0%}",
-        )
-    ]
+    return say(
+        f"finding.closing.{key}",
+        kept=f"{found.kept:,}",
+        before=f"{found.uncontrolled or 0:,}",
+        coverage=f"{found.coverage:.0%}",
+    )
 
 
 def _points(value: float) -> str:

@@ -103,6 +103,20 @@ def read_entries(folders: Sequence[Path]) -> list[Entry]:
     return entries
 
 
+def sampled_apart(folders: Sequence[Path]) -> list[Path]:
+    """Folders that say they were recorded without the same sampling settings in both modes."""
+    apart = []
+    for folder in folders:
+        try:
+            settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+            fixed = settings.get("same_sampling", True) or settings.get("forced")
+        except (OSError, ValueError, AttributeError):
+            continue
+        if not fixed and any(settings.get(name) is None for name in ("temperature", "top_p", "top_k")):
+            apart.append(folder)
+    return apart
+
+
 def plan(
     entries: Sequence[Entry],
     by: str = "mode",
@@ -111,7 +125,8 @@ def plan(
     cluster: str | None = None,
 ) -> Plan:
     """Two sides, and the pairs between them: by the prompt with all its messages and labels; where that pairs nothing
-    (the label compared is part of it), by the prompt's text; where that does not either, by cluster. Else unpaired.
+    (the label compared is part of it), by the prompt's text; where that does not either, by cluster. Else, or where
+    less than half of the smaller side would find a partner, unpaired.
 
     Args:
         by: "mode", "phase" (thinking against answer of the same trace), "model" or a label.
@@ -135,12 +150,10 @@ def plan(
     for key in keys:
         units = _units(sides, key, lambda e: clusters.get(e.path, ""))
         both = [u for u in units if all(u.sides)]
-        if len(both) >= 2 or by_phase:
+        smaller = min(sum(bool(u.sides[side]) for u in units) for side in range(2))
+        if by_phase or (len(both) >= 2 and 2 * len(both) >= smaller):
             return Plan(names, names if by_phase else (phase, phase), tuple(both), True, len(units) - len(both))
     units = _units(sides, keys[0], lambda e: clusters.get(e.path, ""))
-    both = [u for u in units if all(u.sides)]
-    if both and len(units) - len(both) < 4:
-        return Plan(names, (phase, phase), tuple(both), True, len(units) - len(both))
     alone = [Unit(u.key, u.cluster, s) for u in units for s in ((u.sides[0], ()), ((), u.sides[1])) if any(s)]
     return Plan(names, (phase, phase), tuple(alone), False)
 

@@ -93,6 +93,19 @@ def test_phases_clusters_and_languages(run, folder):
         assert code == 0 and word in out and "JSD" in out and "max-T" in out and "A/A' floor" in out
 
 
+def test_hardly_anything_is_no_fault_and_other_sampling_is_said(run, tmp_path):
+    def short(number, line):
+        return make_trace(rows=14, layers=2, experts=64, seed=number, thinking=line["mode"] == "thinking")
+
+    few = write_recording(tmp_path / "few", both_modes(2), short)
+    (few / "settings.json").write_text(json.dumps({"model": "m", "same_sampling": False, "temperature": None}))
+    data = json.loads(run("compare", few, "--json")[1])
+    assert data["tested"] == data["significant"] == 0 and data["experts"] == []
+    assert "Nothing could be tested" in data["sentences"]["en"][0]
+    code, out, _ = run("compare", few)
+    assert code == 0 and "caution: " in out and "--same-sampling" in out
+
+
 def test_mistakes_are_one_line(run, folder, tmp_path):
     few = write_recording(tmp_path / "few", both_modes(1), trace)
     bad = write_recording(tmp_path / "bad", both_modes(3), trace)

@@ -90,6 +90,12 @@ def test_samples_are_averaged_within_a_prompt_and_dealt_into_halves(tmp_path):
     np.testing.assert_array_equal(shares.halves[0].sum(axis=1), shares.counts[0])
 
 
+def test_a_few_common_prompts_do_not_drop_all_others(tmp_path):
+    lines = [{"prompt": f"p{n}" if n > 3 else f"p{n % 2}", "topic": "ab"[n % 4 < 2]} for n in range(24)]
+    made = plan(read_entries([write_recording(tmp_path / "rec", lines, random_trace)]), by="topic")
+    assert not made.paired and made.unpaired_out == 0
+
+
 def test_token_control_weighs_the_common_ids_alike(tmp_path):
     """Routing that depends on the token alone: different on the whole, the same within every token id."""
 
@@ -128,7 +134,7 @@ def mistakes(folder):
     yield lambda: plan(entries, cluster="colour"), "has no label 'colour' to cluster by"
     yield (
         lambda: measure(plan(entries[:2])),
-        "1 prompts have at least 4 rows in phase generated in both 'thinking' and 'non-thinking'",
+        "1 prompts have at least 4 rows in phase generated in 'thinking'; a comparison",
     )
     yield lambda: measure(plan(entries), min_rows=1000), "0 prompts have at least 1000 rows"
     yield lambda: read_entries([folder.parent]), "is not a recording: it has no readable index.jsonl"
