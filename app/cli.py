@@ -1,4 +1,4 @@
-"""The command line: ``python -m app serve | check | record | noise | show | pack | import``.
+"""The command line: ``python -m app serve | check | record | compare | noise | show | pack | import``.
 
 Knows arguments and what is printed. A user's mistake is one line on standard error and exit code 2; the page and the
 engine are imported only by the commands that need them.
@@ -76,6 +76,30 @@ def parser() -> argparse.ArgumentParser:
     )
     record.add_argument("--shard", metavar="i/n", help="only every n-th prompt, beginning with the i-th (from 1)")
     record.add_argument("--json", action="store_true", help="print JSON")
+
+    compare = commands.add_parser("compare", help="test which experts two groups of recordings use differently")
+    compare.add_argument("folders", metavar="DIR", type=Path, nargs="+", help="folders of record; several are joined")
+    compare.add_argument(
+        "--by", metavar="mode|phase|model|LABEL", default="mode", help="what tells the two groups apart (default: mode)"
+    )
+    compare.add_argument("--groups", metavar=("A", "B"), nargs=2, help="the two values, where there are more")
+    compare.add_argument(
+        "--phase",
+        choices=("generated", "thinking", "answer", "prompt"),
+        default="generated",
+        help="(default: generated)",
+    )
+    compare.add_argument(
+        "--control",
+        choices=("none", "token", "position"),
+        default="none",
+        help="compare only the same token ids, or the same positions, of both sides (default: none)",
+    )
+    compare.add_argument("--cluster", metavar="LABEL", help="prompts that share its value stay together in the test")
+    compare.add_argument("--permutations", metavar="N", type=int, default=100_000, help="(default: 100,000)")
+    compare.add_argument("--seed", metavar="S", type=int, default=0, help="of the permutations (default 0)")
+    compare.add_argument("--language", choices=("en", "ja", "zh"), default="en", help="of the finding (default: en)")
+    compare.add_argument("--json", action="store_true", help="print JSON")
 
     noise = commands.add_parser("noise", help="measure how far runs of the same text differ that ought to be the same")
     noise.add_argument(
@@ -272,6 +296,29 @@ def _show(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _compare(arguments: argparse.Namespace) -> int:
+    from analysis.comparing import compare_folders, describe, to_json
+
+    if arguments.seed < 0:
+        raise BadValue(f"--seed must be 0 or more, not {arguments.seed}.")
+    found = compare_folders(
+        arguments.folders,
+        by=arguments.by,
+        phase=arguments.phase,
+        control=arguments.control,
+        cluster=arguments.cluster,
+        groups=arguments.groups or (),
+        permutations=arguments.permutations,
+        seed=arguments.seed,
+    )
+    data = to_json(found)
+    if arguments.json:
+        _print_json(data)
+    else:
+        _print(describe(data, arguments.language))
+    return 0
+
+
 def _pack(arguments: argparse.Namespace) -> int:
     from analysis.packing import pack
 
@@ -326,6 +373,7 @@ _COMMANDS = {
     "serve": _serve,
     "check": _check,
     "record": _record,
+    "compare": _compare,
     "noise": _noise,
     "show": _show,
     "pack": _pack,

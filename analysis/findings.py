@@ -1,0 +1,178 @@
+"""A finding in words: a tested contrast → three sentences that claim no more than the test shows.
+
+Knows ``Contrast`` and the locales' ``finding`` section. The first sentence says what was found and how sure it is, the
+second how large the largest difference is against chance, the third what it may still be due to.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis.contrast import MIN_COUNT, RATE, Contrast
+from analysis.words import Words
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What may be said of a contrast.
+
+    Attributes:
+        groups: names of the two sides; differences are first minus second.
+        phases: the phase counted on either side.
+        prompts: on each side; the same ones where ``paired``.
+        paired: the same prompts on both sides.
+        tested, significant: numbers of experts.
+        smallest_p: the least p these prompts can give.
+        fewest_visible: experts that must reach it together before one is reported.
+        layer, expert: of the largest difference, among the significant ones if there are any.
+        share_first, share_second: that expert's mean share of slots on either side, of the rows that were tested.
+        low, high: the interval of its difference.
+        level: of the interval.
+        chance: its share under uniform routing, 1 / E.
+        layers_apart, layers: layers that differ as a whole (p < 0.05, Holm), of all.
+        control: "none", "token" or "position".
+        coverage: the least share of a side's rows that the control matched; 1 without one.
+        uncontrolled: significant experts without the control; None without one.
+        kept: those of them that the control leaves significant, with the same sign.
+    """
+
+    groups: tuple[str, str]
+    phases: tuple[str, str]
+    prompts: tuple[int, int]
+    paired: bool
+    tested: int
+    significant: int
+    smallest_p: float
+    fewest_visible: int
+    layer: int
+    expert: int
+    share_first: float
+    share_second: float
+    low: float
+    high: float
+    level: float
+    chance: float
+    layers_apart: int
+    layers: int
+    control: str = "none"
+    coverage: float = 1.0
+    uncontrolled: int | None = None
+    kept: int = 0
+
+    @property
+    def reachable(self) -> bool:
+        """Enough prompts for anything to be significant at all."""
+        return self.fewest_visible <= self.tested
+
+
+def finding(
+    found: Contrast,
+    groups: tuple[str, str],
+    phases: tuple[str, str],
+    control: str = "none",
+    uncontrolled: Contrast | None = None,
+) -> Finding:
+    """What may be said of ``found``; with a control, beside the same contrast without it."""
+    mask = found.significant if found.significant.any() else found.tested
+    size = np.where(mask, np.abs(found.difference), -1)
+    position, expert = np.unravel_index(int(size.argmax()), size.shape)
+    shares, spec = found.shares, found.shares.spec
+    kept = 0
+    if uncontrolled is not None:
+        same_sign = np.sign(found.difference) == np.sign(uncontrolled.difference)
+        kept = int(np.count_nonzero(found.significant & uncontrolled.significant & same_sign))
+    return Finding(
+        groups=groups,
+        phases=phases,
+        prompts=(len(shares.first), len(shares.second)),
+        paired=shares.paired,
+        tested=int(found.tested.sum()),
+        significant=int(found.significant.sum()),
+        smallest_p=found.test.smallest_p,
+        fewest_visible=found.fewest_visible,
+        layer=spec.layer_numbers[position],
+        expert=int(expert),
+        share_first=float(shares.first[:, position, expert].mean()),
+        share_second=float(shares.second[:, position, expert].mean()),
+        low=float(found.low[position, expert]),
+        high=float(found.high[position, expert]),
+        level=found.level,
+        chance=1 / spec.layers[position].num_experts,
+        layers_apart=int(np.count_nonzero(found.p_layer < RATE)),
+        layers=len(found.p_layer),
+        control=control,
+        coverage=min(shares.coverage) if shares.coverage else 1.0,
+        uncontrolled=None if uncontrolled is None else int(uncontrolled.significant.sum()),
+        kept=kept,
+    )
+
+
+def in_words(found: Finding, words: Words | None = None) -> list[str]:
+    """Three sentences in the language of ``words`` (English by default)."""
+    say = words or Words("en")
+    first, second = found.groups
+    phase = say(f"finding.phase.{found.phases[0]}")
+    sample = say(
+        f"finding.sample.{'paired' if found.paired else 'unpaired'}",
+        n=found.prompts[0],
+        m=found.prompts[1],
+        phase=say("finding.phase.each") if found.phases[0] != found.phases[1] else phase,
+    )
+    if not found.tested:
+        opening = say("finding.nothing_tested", a=first, b=second, sample=sample)
+        return [opening, say("finding.size.nothing_tested", least=MIN_COUNT), _closing(found, say)]
+    outcome = "some" if found.significant else "none" if found.reachable else "too_few"
+    opening = say(
+        f"finding.{outcome}",
+        a=first,
+        b=second,
+        sample=sample,
+        significant=f"{found.significant:,}",
+        tested=f"{found.tested:,}",
+        rate=f"{RATE:.0%}",
+        smallest=f"{found.smallest_p:.2g}",
+        visible=f"{found.fewest_visible:,}",
+        apart=found.layers_apart,
+        layers=found.layers,
+    )
+    size = say(
+        f"finding.size.{'significant' if found.significant else 'not_significant'}",
+        a=first,
+        b=second,
+        layer=found.layer,
+        expert=found.expert,
+        first=f"{found.share_first:.2%}",
+        second=f"{found.share_second:.2%}",
+        chance=f"{found.chance:.2%}",
+        low=_points(found.low),
+        high=_points(found.high),
+        level=_level(found.level),
+    )
+    return [opening, size, _closing(found, say)]
+
+
+def _closing(found: Finding, say: Words) -> str:
+    if found.control == "none":
+        key = "uncontrolled" if found.significant else "silence"
+    elif not found.uncontrolled:
+        key = f"{found.control}_nothing"
+    else:
+        key = f"{found.control}_kept" if found.kept else f"{found.control}_gone"
+    return say(
+        f"finding.closing.{key}",
+        kept=f"{found.kept:,}",
+        before=f"{found.uncontrolled or 0:,}",
+        coverage=f"{found.coverage:.0%}",
+    )
+
+
+def _points(value: float) -> str:
+    return f"{100 * value:+.2f}".replace("-", "−")
+
+
+def _level(level: float) -> str:
+    """As many digits as tell it from 100%."""
+    digits = max(0, int(np.ceil(-np.log10(max(1 - level, 1e-12)))) - 2)
+    return f"{100 * level:.{digits + 1}f}%" if level > 0.95 else f"{100 * level:.0f}%"

@@ -1,0 +1,210 @@
+"""Recorded folders: their index, and which traces of it make the two sides of a comparison.
+
+Knows ``index.jsonl`` and its keys. Opens no trace.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from analysis.errors import BadValue
+
+INDEX = "index.jsonl"
+SETTINGS = "settings.json"
+PHASES = ("thinking", "answer")  # the sides of a comparison by phase
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One trace of a recorded folder.
+
+    Attributes:
+        path: its file.
+        prompt: the text that was asked.
+        digest: tells prompts (with their messages and labels) apart.
+        model: name of the model, with the quantization where there was one.
+        line: everything the index says of it, labels included.
+    """
+
+    path: Path
+    prompt: str
+    digest: str
+    model: str
+    line: dict[str, Any]
+
+    def label(self, name: str) -> str | None:
+        """The value of a label (or of ``mode``, ``model`` …) as text; None where the trace has none."""
+        value = self.model if name == "model" and "model" not in self.line else self.line.get(name)
+        return None if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A prompt: its traces on either side; one side is empty where the comparison is not paired."""
+
+    key: str
+    cluster: str
+    sides: tuple[tuple[Entry, ...], tuple[Entry, ...]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which traces are compared with which.
+
+    Attributes:
+        groups: names of the two sides.
+        phases: the phase counted on either side.
+        units: prompts; all with both sides, or each with one.
+        paired: every unit has both sides.
+        unpaired_out: prompts left out of a paired comparison because they have one side only.
+    """
+
+    groups: tuple[str, str]
+    phases: tuple[str, str]
+    units: tuple[Unit, ...]
+    paired: bool
+    unpaired_out: int = 0
+
+
+def read_entries(folders: Sequence[Path]) -> list[Entry]:
+    """Every trace of recorded folders, in the order of their indexes.
+
+    Raises:
+        BadValue: a folder is not a recording, or a line of its index is damaged.
+    """
+    entries = []
+    for folder in folders:
+        path = folder / INDEX
+        model = _model(folder)
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            raise BadValue(f"{folder} is not a recording: it has no readable {INDEX}.") from None
+        lines = text.split("\n")
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                data = json.loads(line)
+                file, prompt = data["file"], str(data["prompt"])
+                if Path(file).name != file:
+                    raise ValueError(file)
+            except (ValueError, KeyError, TypeError, RecursionError):
+                if number == len(lines):
+                    continue  # a recording that was stopped, or goes on, may end in half a line
+                raise BadValue(f"{path}, line {number} is damaged; mend or remove it.") from None
+            entries.append(Entry(folder / file, prompt, str(data.get("digest", prompt)), model, data))
+    if not entries:
+        raise BadValue(f"{', '.join(map(str, folders))} holds no trace yet.")
+    return entries
+
+
+def sampled_apart(folders: Sequence[Path]) -> list[Path]:
+    """Folders that say they were recorded without the same sampling settings in both modes."""
+    apart = []
+    for folder in folders:
+        try:
+            settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+            fixed = settings.get("same_sampling", True) or settings.get("forced")
+        except (OSError, ValueError, AttributeError):
+            continue
+        if not fixed and any(settings.get(name) is None for name in ("temperature", "top_p", "top_k")):
+            apart.append(folder)
+    return apart
+
+
+def plan(
+    entries: Sequence[Entry],
+    by: str = "mode",
+    phase: str = "generated",
+    groups: Sequence[str] = (),
+    cluster: str | None = None,
+) -> Plan:
+    """Two sides, and the pairs between them: by the prompt with all its messages and labels; where that pairs nothing
+    (the label compared is part of it), by the prompt's text; where that does not either, by cluster. Else, or where
+    less than half of the smaller side would find a partner, unpaired.
+
+    Args:
+        by: "mode", "phase" (thinking against answer of the same trace), "model" or a label.
+        phase: rows that count; not used with ``by="phase"``.
+        groups: the two values to compare; needed where there are more than two.
+        cluster: a label; its values are flipped or permuted as wholes.
+
+    Raises:
+        BadValue: a label that no trace has, or a number of groups other than two.
+    """
+    labels = {c: _clusters(entries, c) for c in ([cluster] if cluster else [])}
+    by_phase = by == "phase"
+    names = PHASES if by_phase else _two_groups(entries, by, groups)
+    sides: list[list[Entry]] = [[e for e in entries if by_phase or e.label(by) == name] for name in names]
+    clusters = labels[cluster] if cluster else {}
+    keys: list[Any] = [
+        (lambda e: f"{e.digest} {e.label('mode')}") if by_phase else (lambda e: e.digest),
+        *([] if by_phase else [lambda e: e.prompt]),
+        *([lambda e: clusters[e.path]] if cluster and not by_phase else []),
+    ]
+    for key in keys:
+        units = _units(sides, key, lambda e: clusters.get(e.path, ""))
+        both = [u for u in units if all(u.sides)]
+        smaller = min(sum(bool(u.sides[side]) for u in units) for side in range(2))
+        if by_phase or (len(both) >= 2 and 2 * len(both) >= smaller):
+            return Plan(names, names if by_phase else (phase, phase), tuple(both), True, len(units) - len(both))
+    units = _units(sides, keys[0], lambda e: clusters.get(e.path, ""))
+    alone = [Unit(u.key, u.cluster, s) for u in units for s in ((u.sides[0], ()), ((), u.sides[1])) if any(s)]
+    return Plan(names, (phase, phase), tuple(alone), False)
+
+
+def _two_groups(entries: Sequence[Entry], by: str, groups: Sequence[str]) -> tuple[str, str]:
+    found = list(dict.fromkeys(value for e in entries if (value := e.label(by)) is not None))
+    if not found:
+        known = sorted({k for e in entries for k in e.line} - {"file", "prompt", "answer", "thinking", "digest"})
+        raise BadValue(f"No trace has a label {by!r}; there are {', '.join(['phase', 'model', *known])}.")
+    if groups:
+        absent = [name for name in groups if name not in found]
+        if absent:
+            raise BadValue(f"No trace has {by} {absent[0]!r}; there are {_listed(found)}.")
+        if len(set(groups)) != 2:
+            raise BadValue(f"Two different groups are compared, not {_listed(groups)}.")
+        return groups[0], groups[1]
+    if len(found) == 1:
+        raise BadValue(f"Every trace has {by} {found[0]!r}; a comparison needs two groups.")
+    if len(found) > 2:
+        raise BadValue(f"{by} has {len(found)} values ({_listed(found)}); choose two by --groups A B.")
+    if by == "mode":
+        found.sort(key=lambda mode: mode != "thinking")
+    return found[0], found[1]
+
+
+def _units(sides: Sequence[Sequence[Entry]], key: Any, cluster: Any) -> list[Unit]:
+    made: dict[str, tuple[list[Entry], list[Entry]]] = {}
+    for position, side in enumerate(sides):
+        for entry in side:
+            made.setdefault(key(entry), ([], []))[position].append(entry)
+    return [Unit(k, cluster((*a, *b)[0]), (tuple(a), tuple(b))) for k, (a, b) in made.items()]
+
+
+def _clusters(entries: Sequence[Entry], name: str) -> dict[Path, str]:
+    found = {e.path: e.label(name) for e in entries}
+    missing = [path for path, value in found.items() if value is None]
+    if missing:
+        raise BadValue(f"{missing[0]} has no label {name!r} to cluster by.")
+    return {path: str(value) for path, value in found.items()}
+
+
+def _listed(values: Sequence[str]) -> str:
+    shown = [str(v)[:40] for v in values[:8]]
+    return ", ".join(shown) + (", …" if len(values) > 8 else "")
+
+
+def _model(folder: Path) -> str:
+    """What the folder's settings name; its own name where there are none."""
+    try:
+        settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+        name, quantization = str(settings["model"]), settings.get("quantization")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return str(folder)
+    return name if quantization in (None, "", "none") else f"{name} {quantization}"

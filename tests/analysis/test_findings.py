@@ -1,0 +1,96 @@
+"""Three sentences in three languages, none of which claims more than the test shows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from analysis.contrast import contrast
+from analysis.findings import Finding, finding, in_words
+from analysis.words import LANGUAGES, Words
+from tests.make_calibration import Scene, simulate
+
+SOME = Finding(
+    groups=("thinking", "non-thinking"),
+    phases=("generated", "generated"),
+    prompts=(60, 60),
+    paired=True,
+    tested=300,
+    significant=41,
+    smallest_p=1e-5,
+    fewest_visible=1,
+    layer=4,
+    expert=17,
+    share_first=0.061,
+    share_second=0.021,
+    low=0.0205,
+    high=0.0595,
+    level=0.9932,
+    chance=1 / 64,
+    layers_apart=5,
+    layers=6,
+)
+NONE = replace(SOME, significant=0, level=0.99983, low=-0.001, layers_apart=0)
+FEW = replace(NONE, smallest_p=0.0625, fewest_visible=375)
+TOKEN = replace(SOME, control="token", coverage=0.62, uncontrolled=80, kept=33)
+CASES = {
+    "some": SOME,
+    "none": NONE,
+    "few": FEW,
+    "nothing": replace(FEW, tested=0),
+    "token": TOKEN,
+    "token gone": replace(TOKEN, significant=0, kept=0),
+    "token nothing": replace(TOKEN, significant=0, kept=0, uncontrolled=0),
+    "position": replace(TOKEN, control="position"),
+    "position gone": replace(TOKEN, control="position", kept=0, significant=0),
+    "position nothing": replace(TOKEN, control="position", kept=0, uncontrolled=0),
+    "unpaired": replace(SOME, paired=False, prompts=(20, 30)),
+    "phases": replace(SOME, groups=("thinking", "answer"), phases=("thinking", "answer")),
+}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("case", CASES)
+def test_every_case_is_said_in_every_language(case, language):
+    said = in_words(CASES[case], Words(language))
+    assert len(said) == 3
+    for sentence in said:
+        assert sentence[-1] in ".。" and "{" not in sentence
+
+
+def test_the_numbers_are_those_of_the_finding():
+    first, second, third = in_words(SOME)
+    assert "41 of 300" in first and "60 prompts on both sides" in first and "5 of 6 layers" in first
+    assert "expert 17 of layer 4: 6.10% of the slots in thinking, 2.10% in non-thinking, by chance 1.56%" in second
+    assert "99.32%" in second and "+2.05 to +5.95 percentage points" in second
+    assert "words alone" in third and "not tested" in third
+    assert "33 of 80" in in_words(TOKEN)[2] and "62%" in in_words(TOKEN)[2]
+    assert "20 against 30 prompts" in in_words(CASES["unpaired"])[0]
+
+
+def test_nothing_significant_is_no_finding_of_sameness():
+    for case in ("none", "few", "token gone"):
+        said = " ".join(in_words(CASES[case]))
+        assert "are used differently" not in said and "not shown to be more than chance" in said
+    assert "does not mean that there is none" in in_words(NONE)[2]
+    assert "too few prompts" in in_words(FEW)[0] and "0.062" in in_words(FEW)[0] and "375" in in_words(FEW)[0]
+    assert "different words may explain" in in_words(CASES["token gone"])[2]
+
+
+def test_a_finding_is_taken_from_the_contrast():
+    shares, planted, _ = simulate(Scene(prompts=60, planted=2, effect=2.0), 3)
+    tested = contrast(shares, 5000)
+    found = finding(tested, ("a", "b"), ("answer", "answer"))
+    assert found.significant == tested.significant.sum() > 0 and found.reachable
+    assert found.low <= found.share_first - found.share_second <= found.high
+    assert tested.significant[found.layer, found.expert] and found.chance == 1 / 32
+    controlled = finding(tested, ("a", "b"), ("answer", "answer"), "token", tested)
+    assert controlled.kept == controlled.uncontrolled == found.significant
+
+
+def test_too_few_prompts_are_named_as_such():
+    shares, *_ = simulate(Scene(prompts=4), 0)
+    found = finding(contrast(shares, 999), ("a", "b"), ("answer", "answer"))
+    assert not found.reachable and found.smallest_p == 0.125
+    assert "too few prompts" in in_words(found)[0]
