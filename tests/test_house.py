@@ -205,7 +205,16 @@ def test_the_readme_names_what_is_there() -> None:
     assert f"gradio>={key['sdk_version'].rsplit('.', 1)[0]},<7" in (ROOT / "requirements.txt").read_text(
         encoding="utf-8"
     )
-    assert set(re.findall(r"-m app (\w+)", body)) <= {"serve", "check", "record", "compare", "noise", "show", "pack", "import"}
+    assert set(re.findall(r"-m app (\w+)", body)) <= {
+        "serve",
+        "check",
+        "record",
+        "compare",
+        "noise",
+        "show",
+        "pack",
+        "import",
+    }
 
 
 def test_the_readmes_notebook_runs(monkeypatch: pytest.MonkeyPatch) -> None:
