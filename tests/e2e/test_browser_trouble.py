@@ -147,11 +147,12 @@ def test_a_new_chat_while_pasted_text_is_read_clears_the_chat(serve: Serve, open
     visit = open_page(serve(engine).url)
     visit.send("hello")
     visit.wait_done()
-    engine.prefill_delay = 1.5
+    engine.prefill_delay = 4.0
     visit.tab("Route text")
     visit.page.locator("#forced-text textarea").fill("some text")
+    expect(visit.page.locator("#forced-go")).to_be_enabled(timeout=10_000)
     visit.page.locator("#forced-go").click()
-    expect(visit.page.locator("#forced-stop")).to_be_enabled(timeout=5_000)
+    expect(visit.page.locator("#forced-stop")).to_be_enabled(timeout=10_000)
     visit.page.locator("#clear").click()
     expect(visit.page.locator('#chat [data-testid="user"]')).to_have_count(0)
     expect(visit.page.locator("#forced-go")).to_be_enabled(timeout=10_000)
