@@ -54,7 +54,7 @@ class RoutingCapture:
         self._even = len({(e.spec.top_k, e.spec.num_experts, e.gates_at is None) for e in layers}) == 1
         self._kinds = _same_formula(layers)
         self._places = _by_device([device_of(layer) for layer in layers])
-        self._scores: list[list[torch.Tensor]] = [[] for _ in layers]
+        self._scores: list[list[Any]] = [[] for _ in layers]  # what the routers returned, as they did
         self._executed: list[list[tuple[torch.Tensor, torch.Tensor]]] = [[] for _ in layers]
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
         self.listening = True
@@ -74,8 +74,8 @@ class RoutingCapture:
         for position, layer in enumerate(self.layers):
             self._handles.append(layer.router.register_forward_hook(self._router_hook(position)))
             if layer.call:
-                hook = self._experts_hook(position)
-                self._handles.append(layer.experts.register_forward_pre_hook(hook, with_kwargs=True))
+                hook, named = self._experts_hook(position), bool(layer.call.ids[1] or layer.call.weights[1])
+                self._handles.append(layer.experts.register_forward_pre_hook(hook, with_kwargs=named))
 
     def remove(self) -> None:
         """Remove the hooks, and forget a pass that was not taken."""
@@ -95,7 +95,9 @@ class RoutingCapture:
         Raises:
             CaptureError: a layer was not seen, was seen twice, or with another number of rows.
         """
-        for layer, scores, executed in zip(self.layers, self._scores, self._executed, strict=True):
+        found = []
+        for layer, outputs, executed in zip(self.layers, self._scores, self._executed, strict=True):
+            scores = [layer.scores(output) for output in outputs]
             counts = [s.shape[0] for s in scores], [ids.shape[0] for ids, _ in executed]
             if counts != ([rows], [rows]):
                 seen = min(sum(counts[0]), sum(counts[1]))
@@ -104,11 +106,12 @@ class RoutingCapture:
                     f"Layer {layer.spec.layer} showed {seen} routing rows for {rows} tokens, "
                     "so the capture is not faithful."
                 )
+            found.append(scores[0])
         taken = Pass(
             rows,
             tuple(executed[0][0] for executed in self._executed),
             tuple(executed[0][1] for executed in self._executed),
-            tuple(scores[0] for scores in self._scores),
+            tuple(found),
         )
         self.discard()
         return taken
@@ -277,25 +280,30 @@ class RoutingCapture:
 
     def _router_hook(self, position: int) -> Any:
         layer, scores, executed = self.layers[position], self._scores[position], self._executed[position]
+        dense = layer.gates_at is not None
 
         def hook(module: nn.Module, args: Any, output: Any) -> None:
-            if not self.listening:
-                return
-            scores.append(layer.scores(output))
-            if layer.gates_at is not None:
-                executed.append(layer.dense(output))
+            if self.listening:
+                scores.append(output)
+                if dense:
+                    executed.append(layer.dense(output))
 
         return hook
 
     def _experts_hook(self, position: int) -> Any:
         call, executed = self.layers[position].call, self._executed[position]
         assert call
+        (ids_at, by_name), (weights_at, also) = call.ids, call.weights
 
-        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        def hook(module: nn.Module, args: tuple[Any, ...]) -> None:
+            if self.listening:
+                executed.append((args[ids_at], args[weights_at]))
+
+        def named(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             if self.listening:
                 executed.append(call.routing(args, kwargs))
 
-        return hook
+        return named if by_name or also else hook
 
 
 def capture_routing(model: nn.Module) -> RoutingCapture:
