@@ -18,13 +18,16 @@ _CHUNK = 16384  # rows whose pairs are counted at a time, to bound memory
 
 def pair_counts(trace: RoutingTrace, rows: np.ndarray | None = None) -> np.ndarray:
     """(L, E, E) how many of ``rows`` used both experts; symmetric, on the diagonal how many used the one."""
-    spec, experts = trace.spec, trace.spec.num_experts
+    return count_pairs(trace.expert_ids if rows is None else trace.expert_ids[rows], trace.spec.num_experts)
+
+
+def count_pairs(ids: np.ndarray, experts: int) -> np.ndarray:
+    """(L, E, E) as ``pair_counts``, from expert ids (R, L, K)."""
     width = experts + 1  # one more for "no expert"
-    ids = trace.expert_ids if rows is None else trace.expert_ids[rows]
-    first, second = np.triu_indices(spec.top_k)  # each expert with itself, too
-    found = np.zeros((spec.num_moe_layers, width, width), np.int64)
+    first, second = np.triu_indices(ids.shape[2])  # each expert with itself, too
+    found = np.zeros((ids.shape[1], width, width), np.int64)
     for start in range(0, len(ids), _CHUNK):
-        for layer in range(spec.num_moe_layers):
+        for layer in range(ids.shape[1]):
             block = clean_ids(ids[start : start + _CHUNK, layer], experts)
             cells = block[:, first] * width + block[:, second]
             found[layer] += np.bincount(cells.ravel(), minlength=width * width).reshape(width, width)
@@ -44,7 +47,11 @@ def coactivation(traces: Traces, phase: str = "all", minimum: int = 1) -> Statis
     Raises:
         BadValue: no traces, traces of different routers, or no such phase.
     """
-    both, n, spec = _gathered(traces, phase)
+    return coactivation_of(*_gathered(traces, phase), phase, minimum)
+
+
+def coactivation_of(both: np.ndarray, n: int, spec: RouterSpec, phase: str = "all", minimum: int = 1) -> Statistic:
+    """``coactivation`` from ``pair_counts`` of n tokens, wherever they were counted."""
     once = np.einsum("lee->le", both)[:, :, None]
     values = np.divide(both, once, out=np.full(both.shape, np.nan), where=once >= max(1, minimum))
     return _statistic("co-activation", "share of the expert's tokens", values, _chance(spec), n, spec, phase)

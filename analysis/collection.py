@@ -15,9 +15,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from analysis import counts
+from analysis.coactivation import coactivation_of, count_pairs
 from analysis.collection_format import COUNTS, TOKENS, TRACES, Manifest, read_manifest
 from analysis.errors import BadValue, TraceError
-from analysis.metrics import absent_experts, per_layer
+from analysis.metrics import absent_experts
 from analysis.statistic import Statistic
 from analysis.trace import PHASE_GROUPS, RouterSpec
 
@@ -112,48 +114,20 @@ class Collection:
     def load(self, phase: str = "all", mode: str | None = None, labels: Mapping[str, str] | None = None) -> Statistic:
         """Share of a layer's slots that went to each expert; as ``metrics.expert_load`` over all traces chosen."""
         selected, n = self.counts(phase, mode, labels)
-        counts = selected.astype(np.float64)
-        counts[absent_experts(self.spec)] = np.nan
-        total = np.nansum(counts, axis=1, keepdims=True)
-        return Statistic(
-            "expert load",
-            np.divide(counts, total, out=np.full_like(counts, np.nan), where=total > 0),
-            ("layer", "expert"),
-            {"layer": self.spec.layer_numbers},
-            unit="share of slots",
-            chance=per_layer(self.spec, lambda layer: 1 / layer.num_experts)[:, None],
-            n=n,
-            phase=phase,
-        )
+        found = selected.astype(np.float64)
+        found[absent_experts(self.spec)] = np.nan
+        return counts.load(found, [r.top_k for r in self.spec.layers], self.spec.layer_numbers, n, phase)
 
     def coactivation(
         self, phase: str = "all", mode: str | None = None, labels: Mapping[str, str] | None = None
     ) -> Statistic:
-        """N_ij / N_i: the share of the tokens of expert i that also used expert j. Axes layer, expert (i), partner (j).
-
-        In [0, 1], not symmetric; chance (k − 1) / (E − 1). NaN on the diagonal, for an expert without tokens, and for
-        experts that a layer does not have. Source: OLMoE (Muennighoff et al., 2024), expert co-activation.
-        """
+        """As ``coactivation.coactivation`` over all traces chosen."""
         spec, n = self.spec, 0
         both = np.zeros((spec.num_moe_layers, spec.num_experts, spec.num_experts), np.int64)
         for ids in self.batches(phase, mode, labels):
             n += len(ids)
-            _add_pairs(both, ids, spec.num_experts)
-        once = np.einsum("lee->le", both)[:, :, None]
-        values = np.divide(both, once, out=np.full(both.shape, np.nan), where=once > 0)
-        absent = absent_experts(spec)
-        values[absent[:, :, None] | absent[:, None, :] | np.eye(spec.num_experts, dtype=bool)] = np.nan
-        chance = [(r.top_k - 1) / (r.num_experts - 1) if r.num_experts > 1 else np.nan for r in spec.layers]
-        return Statistic(
-            "co-activation",
-            values,
-            ("layer", "expert", "partner"),
-            {"layer": spec.layer_numbers},
-            unit="share of the expert's tokens",
-            chance=np.array(chance)[:, None, None],
-            n=n,
-            phase=phase,
-        )
+            both += count_pairs(ids, spec.num_experts)
+        return coactivation_of(both, n, spec, phase)
 
     def prompt_counts(
         self, phase: str = "generated", mode: str | None = None, labels: Mapping[str, str] | None = None
@@ -206,18 +180,6 @@ class Collection:
 
     def _positions(self, layers: np.ndarray) -> np.ndarray:
         return np.searchsorted(self.spec.layer_numbers, layers)
-
-
-def _add_pairs(both: np.ndarray, ids: np.ndarray, experts: int) -> None:
-    """Add to (L, E, E) ``both`` how many rows of (n, L, K) ``ids`` used both experts."""
-    width = experts + 1  # one more for "no expert"
-    first, second = np.triu_indices(ids.shape[2], 1)
-    for layer in range(len(both)):
-        used = np.minimum(ids[:, layer].T.astype(np.int32, order="C"), experts)
-        cells = used[first] * np.int32(width) + used[second]
-        pairs = np.bincount(cells.ravel(), minlength=width * width).reshape(width, width)[:experts, :experts]
-        once = np.bincount(used.ravel(), minlength=width)[:experts]
-        both[layer] += pairs + pairs.T + np.diag(once)
 
 
 def _phases(phase: str) -> list[str]:

@@ -43,16 +43,24 @@ def read_config(path: Path) -> ConfigFacts:
     Raises:
         BadValue: the file is not the config of a mixture of experts that can be understood.
     """
-    try:
-        data: Any = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadValue(f"{path} cannot be read: {error.strerror}.") from None
-    except (ValueError, RecursionError):
-        raise BadValue(f"{path} is not readable JSON; expected a model's config.json.") from None
+    data = read_json(path, "a model's config.json")
     if not isinstance(data, dict):
         raise BadValue(f"{path} is not a model's config.json.")
     text = data.get("text_config")
     return _facts({**data, **text} if isinstance(text, dict) else data, str(path))
+
+
+def read_json(path: Path, expected: str) -> Any:
+    """
+    Raises:
+        BadValue: the file cannot be read, or is not JSON; ``expected`` says what it should have been.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadValue(f"{path} cannot be read: {error.strerror}.") from None
+    except (ValueError, RecursionError):
+        raise BadValue(f"{path} is not readable JSON; expected {expected}.") from None
 
 
 def _facts(config: dict[str, Any], name: str) -> ConfigFacts:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.config_spec import ConfigFacts
+from analysis.config_spec import ConfigFacts, read_json
 from analysis.errors import BadValue
 from analysis.imports import Arrays, Tokens
 
@@ -54,12 +54,7 @@ def read_tokens(path: Path) -> Tokens:
     Raises:
         BadValue: naming the file.
     """
-    try:
-        data: Any = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadValue(f"{path} cannot be read: {error.strerror}.") from None
-    except (ValueError, RecursionError):
-        raise BadValue(f"{path} is not readable JSON; expected a list of token ids.") from None
+    data = read_json(path, "a list of token ids")
     data = {"token_ids": data} if isinstance(data, list) else data
     lists = ("token_ids", "pieces", "phases")
     if not isinstance(data, dict) or not isinstance(data.get("token_ids"), list):

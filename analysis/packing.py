@@ -33,6 +33,7 @@ from analysis.collection_format import (
 )
 from analysis.errors import BadValue, TraceError
 from analysis.metrics import expert_counts
+from analysis.recordings import INDEX, read_index
 from analysis.storage import load
 from analysis.trace import Origin, Phase, RouterSpec, RoutingTrace, Step
 
@@ -91,7 +92,10 @@ def _entries(folders: Sequence[Path]) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Trace file and index line, in the order of the files' names."""
     found: dict[str, tuple[Path, dict[str, Any]]] = {}
     for folder in folders:
-        for name, entry in _read_index(folder):
+        for entry in read_index(folder, whole_lines=True):
+            name = entry["file"]
+            if not (folder / name).is_file():
+                raise BadValue(f"{folder / INDEX} names {name}, which is not there; resume the recording first.")
             if name in found:
                 raise BadValue(f"{found[name][0]} and {folder / name} have the same name; pack them apart.")
             found[name] = folder / name, entry
@@ -99,25 +103,6 @@ def _entries(folders: Sequence[Path]) -> Iterator[tuple[Path, dict[str, Any]]]:
         raise BadValue(f"{', '.join(map(str, folders))} holds no recorded trace.")
     for name in sorted(found):
         yield found[name]
-
-
-def _read_index(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    index = folder / "index.jsonl"
-    try:
-        lines = index.read_bytes().split(b"\n")
-    except OSError:
-        raise BadValue(f"{folder} is not a recording: it has no readable index.jsonl.") from None
-    for number, line in enumerate(lines[:-1], 1):  # what follows the last line's end was left unfinished
-        try:
-            entry = json.loads(line)
-            name = entry["file"]
-            if Path(name).name != name:
-                raise ValueError
-        except (ValueError, KeyError, TypeError, RecursionError):
-            raise BadValue(f"{index}, line {number} is damaged; mend or remove it.") from None
-        if not (folder / name).is_file():
-            raise BadValue(f"{index} names {name}, which is not there; resume the recording first.")
-        yield name, entry
 
 
 def _digest(entries: list[tuple[Path, dict[str, Any]]], summaries: bool) -> str:

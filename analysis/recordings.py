@@ -6,7 +6,7 @@ Knows ``index.jsonl`` and its keys. Opens no trace.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,29 +78,40 @@ def read_entries(folders: Sequence[Path]) -> list[Entry]:
     """
     entries = []
     for folder in folders:
-        path = folder / INDEX
         model = _model(folder)
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError):
-            raise BadValue(f"{folder} is not a recording: it has no readable {INDEX}.") from None
-        lines = text.split("\n")
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                data = json.loads(line)
-                file, prompt = data["file"], str(data["prompt"])
-                if Path(file).name != file:
-                    raise ValueError(file)
-            except (ValueError, KeyError, TypeError, RecursionError):
-                if number == len(lines):
-                    continue  # a recording that was stopped, or goes on, may end in half a line
-                raise BadValue(f"{path}, line {number} is damaged; mend or remove it.") from None
-            entries.append(Entry(folder / file, prompt, str(data.get("digest", prompt)), model, data))
+        for data in read_index(folder, needed=("prompt",)):
+            prompt = str(data["prompt"])
+            entries.append(Entry(folder / data["file"], prompt, str(data.get("digest", prompt)), model, data))
     if not entries:
         raise BadValue(f"{', '.join(map(str, folders))} holds no trace yet.")
     return entries
+
+
+def read_index(folder: Path, needed: Sequence[str] = (), whole_lines: bool = False) -> Iterator[dict[str, Any]]:
+    """The lines of a recorded folder's index, each with a ``file`` of the folder and the keys ``needed``. A last line
+    that was left unfinished is passed over: the recording was stopped there, or goes on. ``whole_lines`` takes any last
+    line without its end for unfinished, as the recording itself does when it is resumed.
+
+    Raises:
+        BadValue: the folder is not a recording, or a line is damaged.
+    """
+    path = folder / INDEX
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError):
+        raise BadValue(f"{folder} is not a recording: it has no readable {INDEX}.") from None
+    for number, line in enumerate(lines[:-1] if whole_lines else lines, 1):
+        if not line.strip():
+            continue
+        try:
+            data = json.loads(line)
+            if Path(data["file"]).name != data["file"] or any(key not in data for key in needed):
+                raise ValueError
+        except (ValueError, KeyError, TypeError, RecursionError):
+            if number == len(lines):
+                return
+            raise BadValue(f"{path}, line {number} is damaged; mend or remove it.") from None
+        yield data
 
 
 def sampled_apart(folders: Sequence[Path]) -> list[Path]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import time
-import types
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from transformers import AutoTokenizer, DynamicCache, StaticCache
 from analysis.trace import RoutingRows, Step
 from app.engine.capture import Pass, RoutingCapture
 from app.engine.catalogue import BUNDLED
+from app.engine.compiled import compiled_whole
 from app.engine.local import ROWS_EVERY
 from app.engine.models import cache_argument
 from app.engine.router import find_moe_layers
@@ -261,18 +261,8 @@ def share_weights(model: nn.Module) -> Any:
 
 
 def _compile(forward: Any, graphs: bool) -> Any:
-    """``forward`` compiled without a graph break.
-
-    The compiler keeps its results by code object and does not look at hooks, so one contender would be given the graph
-    of another; a code object of its own prevents that.
-    """
-    own = forward.__func__
-    function = types.FunctionType(own.__code__.replace(), own.__globals__, closure=own.__closure__)
-    options: dict[str, Any] = {"triton.cudagraphs": True} if graphs else {}
-    if hasattr(torch.compiler, "skip_all_guards_unsafe"):  # as the local engine does
-        options["guard_filter_fn"] = torch.compiler.skip_all_guards_unsafe
-    method = types.MethodType(function, forward.__self__)
-    compiled = torch.compile(method, fullgraph=True, dynamic=False, options=options)
+    """``forward`` compiled as the local engine does."""
+    compiled = compiled_whole(forward, graphs)
     if not graphs:
         return compiled
 

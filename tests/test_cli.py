@@ -11,23 +11,9 @@ import numpy as np
 import pytest
 
 from analysis import storage
-from app.cli import main
 from tests.tiny_models import ASSETS
 
 ROOT = Path(__file__).parents[1]
-
-
-@pytest.fixture
-def run(capsys):
-    def call(*arguments):
-        try:
-            code = main([str(a) for a in arguments])
-        except SystemExit as stop:
-            code = stop.code
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return call
 
 
 @pytest.fixture

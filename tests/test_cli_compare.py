@@ -7,26 +7,12 @@ import json
 import numpy as np
 import pytest
 
-from app.cli import main
 from tests.make_recording import both_modes, write_recording
 from tests.make_traces import make_trace
 
 KEYS = {"pairs", "groups", "js_divergence", "null_band", "smallest_p", "experts", "significant"}
 COINS = np.random.default_rng(5).choice(["x", "y"], 20).tolist()  # a label of the prompts that means nothing
 EXPERT_KEYS = {"layer", "expert", "difference", "ci_low", "ci_high", "p", "q"}
-
-
-@pytest.fixture
-def run(capsys):
-    def call(*arguments):
-        try:
-            code = main([str(a) for a in arguments])
-        except SystemExit as stop:
-            code = stop.code
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return call
 
 
 def trace(number, line):

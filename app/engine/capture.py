@@ -74,8 +74,8 @@ class RoutingCapture:
         for position, layer in enumerate(self.layers):
             self._handles.append(layer.router.register_forward_hook(self._router_hook(position)))
             if layer.call:
-                hook, named = self._experts_hook(position), bool(layer.call.ids[1] or layer.call.weights[1])
-                self._handles.append(layer.experts.register_forward_pre_hook(hook, with_kwargs=named))
+                hook = self._experts_hook(position)
+                self._handles.append(layer.experts.register_forward_pre_hook(hook, with_kwargs=layer.call.by_name))
 
     def remove(self) -> None:
         """Remove the hooks, and forget a pass that was not taken."""
@@ -293,7 +293,7 @@ class RoutingCapture:
     def _experts_hook(self, position: int) -> Any:
         call, executed = self.layers[position].call, self._executed[position]
         assert call
-        (ids_at, by_name), (weights_at, also) = call.ids, call.weights
+        (ids_at, _), (weights_at, _) = call.ids, call.weights
 
         def hook(module: nn.Module, args: tuple[Any, ...]) -> None:
             if self.listening:
@@ -303,7 +303,7 @@ class RoutingCapture:
             if self.listening:
                 executed.append(call.routing(args, kwargs))
 
-        return named if by_name or also else hook
+        return named if call.by_name else hook
 
 
 def capture_routing(model: nn.Module) -> RoutingCapture:

@@ -7,6 +7,7 @@ router's input and the experts' own weights; the captured rows are only compared
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -254,7 +255,7 @@ def _check_causality(
     changed[0, at] = next((t for t in ids[0].tolist() if t != int(ids[0, at])), int(ids[0, at]) ^ 1)
     model(input_ids=changed, use_cache=False)
     other = capture.drain(ids.shape[1], 0, Step.PREFILL)
-    before = _same_sets(rows.expert_ids[:at], other.expert_ids[:at])
+    before = same_sets(rows.expert_ids[:at], other.expert_ids[:at])
     result.causal = before >= MATCH
     if not result.causal:
         result.problems.append(f"Changing token {at} changed the routing of earlier tokens.")
@@ -289,16 +290,22 @@ def _behind_cache(
     model: nn.Module, capture: RoutingCapture, ids: torch.Tensor, rows: RoutingRows, bounds: list[int]
 ) -> tuple[float, float]:
     """Agreement with ``rows`` of prefill in chunks between ``bounds``, and of the tokens after them one by one."""
-    count, cache = ids.shape[1], ModelCache(model)
-    found = []
-    for begin, end in pairwise([*bounds, *range(bounds[-1] + 1, count + 1)]):
+    alone = bounds[-1]
+    every = routed_in_passes(model, capture, ids, [*bounds, *range(alone + 1, ids.shape[1] + 1)])
+    return same_sets(every[:alone], rows.expert_ids[:alone]), same_sets(every[alone:], rows.expert_ids[alone:])
+
+
+def routed_in_passes(model: nn.Module, capture: RoutingCapture, ids: torch.Tensor, bounds: Iterable[int]) -> np.ndarray:
+    """(N, L, K) executed ids of a text (1, N) that is fed behind a cache in passes from one bound to the next; the
+    hooks of ``capture`` must be on."""
+    cache, found = ModelCache(model), []
+    for begin, end in pairwise(bounds):
         cache.forward(ids[:, begin:end])
         found.append(capture.drain(end - begin, begin, Step.PREFILL).expert_ids)
-    every, alone = np.concatenate(found), bounds[-1]
-    return _same_sets(every[:alone], rows.expert_ids[:alone]), _same_sets(every[alone:], rows.expert_ids[alone:])
+    return np.concatenate(found)
 
 
-def _same_sets(a: np.ndarray, b: np.ndarray) -> float:
+def same_sets(a: np.ndarray, b: np.ndarray) -> float:
     """Fraction of ids of ``a`` that are also in the same row and layer of ``b``; 1 where there are none."""
     if not a.size:
         return 1.0

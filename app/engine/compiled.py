@@ -22,6 +22,9 @@ REPLACED, EXPERTS = "grouped_mm", "batched_mm"
 """While decoding, Transformers' default experts function gives way to the one that is the fastest for a few tokens."""
 
 
+UNCHECKED = hasattr(torch.compiler, "skip_all_guards_unsafe")
+"""The compiler can be told to leave out its checks before every call."""
+
 _COMPILED: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
@@ -81,14 +84,26 @@ class CompiledDecode:
         """
         self._token.copy_(token.view(1, 1))
         self._position.fill_(position)
+        if self._graphs:
+            torch.compiler.cudagraph_mark_step_begin()
+        logits, taken = self._run(cache, most)
+        if self._graphs:  # the next run of the graph writes over its outputs
+            return logits.clone(), Pass(1, packed=taken.clone())
+        return logits, Pass(1, *taken)
+
+    def _run(self, cache: RoomyCache, most: int) -> tuple[torch.Tensor, Any]:
+        """The compiled step for one size of cache and number of experts; what changes under it is in this key or in
+        tensors. It is made with the faster experts function, and keeps it where the compiler's checks are left out."""
+        step = self._steps.get((cache.room, most))
+        if step and UNCHECKED:
+            return step(self._token, cache, self._position)
+        step = step or compiled_whole(self._forward, self._graphs)
+        self._steps[cache.room, most] = step
         usual = self.model.config._experts_implementation
         if usual == REPLACED:
             self.model.set_experts_implementation(EXPERTS)
         try:
-            if self._graphs:
-                torch.compiler.cudagraph_mark_step_begin()
-            step = self._step_for(cache.room, most)
-            logits, taken = step(self._token, cache, self._position)
+            return step(self._token, cache, self._position)
         except Exception as error:
             if type(error).__module__.startswith("torch._"):
                 raise ModelError(f"This model cannot be compiled here: {first_line(error)}") from None
@@ -96,21 +111,6 @@ class CompiledDecode:
         finally:
             if usual == REPLACED:
                 self.model.set_experts_implementation(usual)
-        if self._graphs:  # the next run of the graph writes over its outputs
-            return logits.clone(), Pass(1, packed=taken.clone())
-        return logits, Pass(1, *taken)
-
-    def _step_for(self, size: int, most: int) -> Any:
-        """The compiled step for one size of cache and number of experts. What changes under it is in this key or in
-        tensors (the engine tries it when it is opened), so the compiler's own checks before every call, a fifth of the
-        time of a small step, are left out where it allows that."""
-        if (size, most) not in self._steps:
-            options: dict[str, Any] = {"triton.cudagraphs": True} if self._graphs else {}
-            if hasattr(torch.compiler, "skip_all_guards_unsafe"):
-                options["guard_filter_fn"] = torch.compiler.skip_all_guards_unsafe
-            compiled = torch.compile(_own_code(self._forward), fullgraph=True, dynamic=False, options=options)
-            self._steps[size, most] = compiled
-        return self._steps[size, most]
 
     def _forward(
         self, token: torch.Tensor, cache: RoomyCache, position: torch.Tensor
@@ -123,8 +123,16 @@ class CompiledDecode:
         return logits, (taken.ids, taken.weights, taken.scores)
 
 
-def _own_code(method: Any) -> Any:
-    """``method`` with a code object of its own: the compiler keeps its graphs by code object and does not look at
-    hooks, so that otherwise a second model of the same class would be given the graph, and the hooks, of the first."""
-    function = types.FunctionType(method.__func__.__code__.replace(), method.__func__.__globals__)
-    return types.MethodType(function, method.__self__)
+def compiled_whole(method: Any, graphs: bool) -> Any:
+    """``method`` compiled without a graph break, in a CUDA graph where ``graphs``.
+
+    It is given a code object of its own: the compiler keeps its graphs by code object and does not look at hooks, so
+    that otherwise a second model of the same class would be given the graph, and the hooks, of the first. The
+    compiler's checks before every call, a fifth of the time of a small step, are left out where it allows that.
+    """
+    own = method.__func__
+    function = types.FunctionType(own.__code__.replace(), own.__globals__, closure=own.__closure__)
+    options: dict[str, Any] = {"triton.cudagraphs": True} if graphs else {}
+    if UNCHECKED:
+        options["guard_filter_fn"] = torch.compiler.skip_all_guards_unsafe
+    return torch.compile(types.MethodType(function, method.__self__), fullgraph=True, dynamic=False, options=options)

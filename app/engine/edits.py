@@ -44,13 +44,12 @@ class RouterEdits:
 
     def __init__(self, layers: list[MoELayer], slots: int = 64) -> None:
         self.layers = layers
-        self.top_k = max((layer.spec.top_k for layer in layers), default=0)
         self._slots: list[tuple[RouterEdit, ...]] = [()] * (slots + 1)
         self._tables = [_Table(layer, slots + 1) for layer in layers]
         self._given: list[torch.Tensor | None] = [None] * len(layers)
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
         self._active = False
-        self.most = self.top_k
+        self.most = max((layer.spec.top_k for layer in layers), default=0)
         """The most experts a token may use in any layer under the edits in force."""
 
     def add(self, edits: Sequence[RouterEdit]) -> int:

@@ -48,7 +48,7 @@ def shared_experts(model: nn.Module, name: str) -> dict[str, Any]:
 
 
 def stack_of(name: str) -> tuple[str, int | None]:
-    """The list of layers a module is in, and its number there."""
+    """The list of layers that a module or weight is in, and the layer's number there; "" and None without one."""
     found = re.search(r"^(.*?(?:^|\.)(?:layers|h|blocks|block))\.(\d+)(?:\.|$)", name)
     return (found[1], int(found[2])) if found else ("", None)
 

@@ -112,10 +112,6 @@ class Gating:
         best = 1 if self.group_score == "max" else min(2, grouped.shape[-1])
         return grouped.topk(best, -1).values.sum(-1)
 
-    def choose(self, logits: torch.Tensor, k: int) -> torch.Tensor:
-        """(N, k) int64 expert ids, best first."""
-        return self.choice_scores(logits).topk(k, -1).indices
-
     def ties(self, logits: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
         """(N,) bool twice: the k-th expert and the next one have the same score; the last group used and the next."""
         groups = torch.zeros(logits.shape[:-1], dtype=torch.bool, device=logits.device)

@@ -56,7 +56,7 @@ class Instruments:
         with instruments.reading(edits, rows=256) as reading:       # one stream
             with instruments.turn(reading):                         # one pass of it; others wait
                 model(input_ids)
-                instruments.keep(reading, n)
+                instruments.keep(reading, instruments.capture.take(n))
         rows = instruments.deliver(reading, start, Step.PREFILL)
 
     Hooks are on the model while at least one stream is open, and on no other time, unless they are to be compiled with
@@ -117,9 +117,9 @@ class Instruments:
             finally:
                 self.capture.listening = not self._stay
 
-    def keep(self, reading: Reading, taken: Pass | int) -> None:
-        """Keep the pass just run, given by its number of tokens, or as a compiled step returned it."""
-        reading.passes.append(self.capture.take(taken) if isinstance(taken, int) else taken)
+    def keep(self, reading: Reading, taken: Pass) -> None:
+        """Keep the pass just run."""
+        reading.passes.append(taken)
         if reading.outputs:
             reading.measured.append(self._outputs.drain((reading.edited or self.spec).top_k))
 

@@ -31,11 +31,12 @@ from analysis.errors import BadValue, CaptureError, ModelError
 from analysis.trace import Origin, Phase, RouterSpec, RoutingRows, RoutingTrace, Step
 from app import __version__
 from app.engine.base import MODES, Capabilities, ChatRequest, Message, RouterEdit, SamplingParams, TokenEvent
-from app.engine.capture import Pass, RoutingCapture
+from app.engine.capture import RoutingCapture
 from app.engine.catalogue import card_for
-from app.engine.check import LEAST_SAME, LEAST_SAME_COARSE, CaptureCheck, check_capture
+from app.engine.check import LEAST_SAME, LEAST_SAME_COARSE, CaptureCheck, check_capture, same_sets
 from app.engine.compiled import CompiledDecode
 from app.engine.edits import edited_spec
+from app.engine.facts import text_config
 from app.engine.instruments import Instruments, Reading, lock_of
 from app.engine.models import ModelCache, input_device
 from app.engine.recorder import record
@@ -62,11 +63,13 @@ class LocalEngine:
         model, tokenizer: a causal language model and its tokenizer, in memory.
         name: for the header and the traces.
         capture: False runs the same loop without hooks (its traces have no rows).
-        compiled: decode in a compiled step over a static cache (see ``compiled``); the first request waits for it.
+        compiled: decode in a compiled step over a static cache (see ``compiled``); opening waits until it
+            is made and tried.
         check: verify the capture on a short text first.
 
     Raises:
         CaptureError: the model has experts whose routing cannot be captured faithfully.
+        ModelError: it is to be compiled and cannot be, or decodes otherwise then.
     """
 
     def __init__(
@@ -131,7 +134,7 @@ class LocalEngine:
     @property
     def text_config(self) -> Any:
         """The language model's part of the config, where the checkpoint has others too."""
-        return getattr(self.model.config, "text_config", None) or self.model.config
+        return text_config(self.model)
 
     def verify(self) -> CaptureCheck:
         """The capture check on a short text; see ``check_capture``."""
@@ -165,7 +168,7 @@ class LocalEngine:
                         self._forward(fed, cache, start, step, reading, None)
                         found.append(self._instruments.deliver(reading, start, step).expert_ids)
                 ways.append(np.concatenate(found[1:]))
-            if (ways[0][..., :, None] == ways[1][..., None, :]).any(-1).mean() < LEAST_SAME_COARSE:
+            if same_sets(*ways) < LEAST_SAME_COARSE:
                 raise ModelError(
                     f"Compiled decoding of this {self.model.config.model_type} model is not what ordinary decoding is; "
                     "leave --compile out."
@@ -328,11 +331,11 @@ class LocalEngine:
         """One forward pass, its routing kept in ``reading``; the token drawn from its last logits, -1 without a
         sampler."""
         with self._instruments.turn(reading):
-            taken: Pass | int = len(ids)
             if self._compiled and step is Step.DECODE and not reading.outputs:
                 logits, taken = self._compiled.step(ids, cache.cache, start, self._instruments.most)
             else:
                 logits = cache.forward(ids.unsqueeze(0), **self._last_logits).logits[0, -1]
+                taken = self._instruments.capture.take(len(ids))
             self._instruments.keep(reading, taken)
             return int(sampler.draw(logits)) if sampler else -1
 

@@ -27,6 +27,7 @@ from transformers.utils import logging as transformers_logging
 
 from analysis.errors import ModelError
 from app.engine.catalogue import BUNDLED, offers
+from app.engine.facts import stack_of
 from app.engine.quantization import quantization_config, unscaled_fp8, weight_bytes, what_was_quantized
 
 QUANTIZATIONS = ("", "4bit", "8bit")
@@ -254,8 +255,8 @@ def _refuse_incomplete(name: str, model: Any, info: dict[str, Any]) -> None:
     mismatched = sorted(str(key[0] if isinstance(key, tuple) else key) for key in info.get("mismatched_keys") or [])
     if mismatched:
         raise ModelError(f"The checkpoint {name!r} does not fit its config: {mismatched[0]!r} has another shape.")
-    stacks = {_stack_of(key) for key in model.state_dict()}
-    left_over = sorted(k for k in info.get("unexpected_keys") or [] if _stack_of(k) in stacks - {""})
+    stacks = {stack_of(key)[0] for key in model.state_dict()}
+    left_over = sorted(k for k in info.get("unexpected_keys") or [] if stack_of(k)[0] in stacks - {""})
     if left_over:
         raise ModelError(
             f"The checkpoint {name!r} does not fit its config: it holds {len(left_over)} weights that the config does "
@@ -264,12 +265,6 @@ def _refuse_incomplete(name: str, model: Any, info: dict[str, Any]) -> None:
     errors = info.get("error_msgs") or info.get("conversion_errors")
     if errors:
         raise ModelError(f"The checkpoint {name!r} cannot be loaded: {first_line(errors)}")
-
-
-def _stack_of(key: str) -> str:
-    """The list of layers that a weight belongs to; "" where there is none."""
-    found = re.match(r"(.*?(?:^|\.)(?:layers|h|blocks))\.\d+\.", key)
-    return found[1] if found else ""
 
 
 def first_line(error: object) -> str:

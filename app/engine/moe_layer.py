@@ -27,6 +27,11 @@ class ExpertsCall:
     ids: Place
     weights: Place
 
+    @property
+    def by_name(self) -> bool:
+        """Ids or weights are given by name."""
+        return bool(self.ids[1] or self.weights[1])
+
     def routing(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
         """The executed ids and weights."""
         return _take(args, kwargs, self.ids), _take(args, kwargs, self.weights)

@@ -15,7 +15,8 @@ import torch
 from analysis.statistic import Statistic
 from analysis.trace import RouterSpec, Step
 from app.engine.capture import RoutingCapture
-from app.engine.models import ModelCache, input_device
+from app.engine.check import routed_in_passes
+from app.engine.models import input_device
 from app.engine.moe_layer import MoELayer
 from app.engine.router import find_moe_layers
 
@@ -77,13 +78,8 @@ def in_dtype(model: Any, dtype: torch.dtype) -> Any:
 
 def _in_passes(model: Any, layers: list[MoELayer], ids: torch.Tensor, size: int) -> np.ndarray:
     """(N, L, K) executed ids, ``size`` tokens a pass."""
-    cache, parts = ModelCache(model), []
     with RoutingCapture(layers) as capture:
-        for start in range(0, ids.shape[1], size):
-            piece = ids[:, start : start + size]
-            cache.forward(piece)
-            parts.append(capture.drain(piece.shape[1], start, Step.PREFILL).expert_ids)
-    return np.concatenate(parts)
+        return routed_in_passes(model, capture, ids, [*range(0, ids.shape[1], size), ids.shape[1]])
 
 
 def _in_batch(model: Any, layers: list[MoELayer], ids: torch.Tensor) -> np.ndarray:

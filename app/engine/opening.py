@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from analysis.errors import BadValue, CaptureError
+from app.engine.facts import text_config
 from app.engine.local import LocalEngine
 from app.engine.models import LoadedModel, load_model
 from app.engine.noise import NOISE_TEXT, in_dtype, noise_floor
@@ -54,13 +55,12 @@ def verify_checkpoint(name: str, quantize: str = "") -> dict[str, Any]:
         ModelError: it cannot be loaded completely.
     """
     loaded = load_model(name, quantize)
-    config = loaded.model.config
     known = {
         "ok": False,
         **dict.fromkeys(CHECK_KEYS),
         "model_type": loaded.model_type,
         "quantization": loaded.quantization,
-        "num_layers": getattr(getattr(config, "text_config", None) or config, "num_hidden_layers", None),
+        "num_layers": getattr(text_config(loaded.model), "num_hidden_layers", None),
     }
     try:
         engine = LocalEngine(loaded.model, loaded.tokenizer, name=loaded.name, check=False)
