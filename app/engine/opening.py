@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from analysis.errors import BadValue, CaptureError
+from analysis.errors import BadValue, CaptureError, ModelError
 from app.engine.facts import text_config
 from app.engine.local import LocalEngine
-from app.engine.models import LoadedModel, load_model
+from app.engine.models import LoadedModel, input_device, load_model
 from app.engine.noise import NOISE_TEXT, in_dtype, noise_floor
 
 
@@ -24,6 +24,8 @@ def open_engine(model: str = "", quantize: str = "", compiled: bool = False) -> 
         ModelError: it cannot be loaded completely, or its routing cannot be captured faithfully.
     """
     loaded: LoadedModel = load_model(model, quantize)
+    if compiled and loaded.quantization != "none" and input_device(loaded.model).type == "cpu":
+        raise ModelError("A quantized model cannot be compiled on a CPU; leave --compile or the quantization out.")
     return LocalEngine(
         loaded.model,
         loaded.tokenizer,

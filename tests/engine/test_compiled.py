@@ -17,6 +17,7 @@ from app.engine.compiled import CompiledDecode
 from app.engine.edits import PLAIN, RouterEdits
 from app.engine.local import LocalEngine
 from app.engine.models import ModelCache
+from app.engine.opening import open_engine
 from app.engine.router import find_moe_layers
 from tests.families import known, tiny_family
 from tests.tiny_models import tiny_moe, tokenizer
@@ -161,3 +162,8 @@ def test_a_compiled_engine_can_be_checked_again_and_lets_other_passes_go_by():
     assert np.array_equal(engine.run(request).expert_ids, before.expert_ids)
     engine.close()
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+
+
+def test_a_quantized_model_is_not_compiled_on_a_cpu():
+    with pytest.raises(ModelError, match="A quantized model cannot be compiled on a CPU"):
+        open_engine(quantize="8bit", compiled=True)
