@@ -11,12 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.errors import BadValue
-from analysis.metrics import absent_experts, expert_load
+from analysis.metrics import absent_experts, expert_counts, expert_load
 from analysis.statistic import Statistic
 from analysis.trace import RoutingTrace
 
 MAX_ROWS = 2000  # of each trace that enter the divergence; a random choice of a longer one's
 FEW_TOKENS = 30  # below this, a load says little
+SMOOTH = 0.5  # selections added to either load, so that an unused expert is not infinitely rarer than a used one
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,32 @@ def load_difference(a: RoutingTrace, b: RoutingTrace, phase: str = "generated") 
         n=min(first.n, second.n),
         phase=phase,
     )
+
+
+def token_lean(a: RoutingTrace, b: RoutingTrace, phase: str = "generated") -> Statistic:
+    """How much more the experts of each token of ``a`` are used in ``a`` than in ``b``: over its (layer, expert) pairs
+    the mean of (load in a − load in b) / (load in a + load in b), the token itself left out of its own load. Axis token
+    (labels: index in ``a``), in [−1, 1]; chance 0: at equal lengths the loads of one routing are alike. It describes
+    the pair.
+
+    Raises:
+        BadValue: the traces come from different routers.
+    """
+    _expect_same_routers(a, b)
+    rows = np.flatnonzero(a.rows_in(phase))
+    used, other = expert_counts(a, rows), expert_counts(b, np.flatnonzero(b.rows_in(phase)))
+    slots = [np.maximum(counts.sum(axis=1, keepdims=True), 1) for counts in (used, other)]
+    ids = a.expert_ids[rows].astype(np.intp)
+    chosen = ids < a.spec.num_experts
+    ids = np.where(chosen, ids, 0)
+    layers = np.arange(a.spec.num_moe_layers)[:, None]
+    alone = np.maximum(slots[0] - chosen.sum(axis=2)[..., None], 1)  # (R, L, 1) slots of the other tokens
+    here = (used[layers, ids] - 1 + SMOOTH) / alone
+    there = (other[layers, ids] + SMOOTH) / slots[1]
+    lean = np.where(chosen, (here - there) / (here + there), 0)
+    values = lean.sum(axis=(1, 2)) / np.maximum(chosen.sum(axis=(1, 2)), 1)
+    tokens = (rows + a.row_start).tolist()
+    return Statistic("lean", values, ("token",), {"token": tokens}, "", 0.0, n=len(rows), phase=phase)
 
 
 def _expect_same_routers(a: RoutingTrace, b: RoutingTrace) -> None:

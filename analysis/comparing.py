@@ -5,7 +5,7 @@ Knows the order of the steps; each is in a file of its own: ``recordings`` → `
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from analysis.contrast import MIN_COUNT, PERMUTATIONS, RATE, Contrast, contrast
 from analysis.findings import Finding, finding, in_words
 from analysis.recordings import Plan, plan, read_entries, sampled_apart
 from analysis.shares import MIN_ROWS, measure
+from analysis.storage import load
+from analysis.trace import RoutingTrace
 from analysis.words import Words
 
 SHOWN = 20  # experts in the text
@@ -59,15 +61,37 @@ def compare_folders(
         UserError: a folder, label, phase or number that cannot be used, or a damaged file.
     """
     made = plan(read_entries(folders), by, phase, groups, cluster)
-    tested = contrast(measure(made, control, min_rows), permutations, seed, min_count)
-    plain = None if control == "none" else contrast(measure(made, "none", min_rows), permutations, seed, min_count)
-    said = finding(tested, made.groups, made.phases, control, plain)
     apart = sampled_apart(folders) if by == "mode" else []
     cautions = tuple(
         f"{folder}: the modes were sampled with different settings, which may cause a difference by itself; "
         "record --same-sampling avoids it"
         for folder in apart
     )
+    return compare_plan(made, by, control, cluster, permutations, seed, min_rows, min_count, cautions)
+
+
+def compare_plan(
+    made: Plan,
+    by: str,
+    control: str = "none",
+    cluster: str | None = None,
+    permutations: int = PERMUTATIONS,
+    seed: int = 0,
+    min_rows: int = MIN_ROWS,
+    min_count: int = MIN_COUNT,
+    cautions: tuple[str, ...] = (),
+    opened: Callable[..., RoutingTrace] = load,
+) -> Comparison:
+    """``compare_folders`` for traces that are chosen already; ``opened`` gives an entry's trace by its path.
+
+    Raises:
+        UserError: as ``compare_folders``.
+    """
+    tested = contrast(measure(made, control, min_rows, opened), permutations, seed, min_count)
+    plain = None
+    if control != "none":
+        plain = contrast(measure(made, "none", min_rows, opened), permutations, seed, min_count)
+    said = finding(tested, made.groups, made.phases, control, plain)
     return Comparison(by, cluster, seed, made, control, tested, plain, said, cautions)
 
 

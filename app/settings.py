@@ -30,6 +30,7 @@ class Settings:
     kept_traces: int = _setting(256, "traces kept in memory, the least recently used leave first", 1, 1_000_000)
     kept_megabytes: int = _setting(512, "memory for kept traces, in MB", 1, 1_000_000)
     upload_megabytes: int = _setting(20, "largest trace file that can be opened, in MB", 1, 10_000)
+    set_prompts: int = _setting(40, "most prompts of a set that is compared on the page", 2, 10_000)
     updates_per_second: float = _setting(12.0, "how often the page is redrawn while tokens stream", 1, 60)
 
     def __post_init__(self) -> None:

@@ -52,6 +52,7 @@ class FakeEngine:
         self.card = ModelCard(
             "fake", "Fake engine", "It has no weights and repeats what tests tell it.", ("What is 538 + 274?", "Hello")
         )
+        self.architecture = None
         self.delay, self.prefill_delay, self.fail_after = delay, prefill_delay, fail_after
         self.requests: list[ChatRequest] = []
         self.streams_open = self.streams_closed = self.running = self.most_running = 0

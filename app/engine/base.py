@@ -242,10 +242,36 @@ class ModelCard:
     translated: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Architecture:
+    """What a model is made of; None for what is not known.
+
+    Attributes:
+        heads, kv_heads: attention heads for queries, and for keys and values.
+        dense_intermediate, expert_intermediate: inner width of a dense feed-forward block, and of one expert.
+        qk_norm: queries and keys are normalised.
+        parameters, active_parameters: all, and those that one token uses (embeddings counted).
+    """
+
+    model_type: str = ""
+    layers: int | None = None
+    hidden: int | None = None
+    heads: int | None = None
+    kv_heads: int | None = None
+    vocabulary: int | None = None
+    dense_intermediate: int | None = None
+    expert_intermediate: int | None = None
+    tied_embeddings: bool = False
+    qk_norm: bool = False
+    parameters: int | None = None
+    active_parameters: int | None = None
+
+
 class Engine(Protocol):
-    """Something that answers a request with token events."""
+    """Something that answers a request with token events. ``architecture`` is None where the engine does not know."""
 
     card: ModelCard
+    architecture: Architecture | None
     spec: RouterSpec
     capabilities: Capabilities
 

@@ -30,6 +30,7 @@ import transformers
 from analysis.errors import BadValue, CaptureError, ModelError
 from analysis.trace import Origin, Phase, RouterSpec, RoutingRows, RoutingTrace, Step
 from app import __version__
+from app.engine.architecture import architecture_of
 from app.engine.base import MODES, Capabilities, ChatRequest, Message, RouterEdit, SamplingParams, TokenEvent
 from app.engine.capture import RoutingCapture
 from app.engine.catalogue import card_for
@@ -100,6 +101,7 @@ class LocalEngine:
         self._last_logits = {"logits_to_keep": 1} if "logits_to_keep" in names else {}
         self._stop_ids = self._find_stop_ids()
         self.capabilities = self._find_capabilities()
+        self.architecture = architecture_of(model, {s.layer: (s.num_experts, s.top_k) for s in self.spec.layers})
         self._facts = {
             "model": self.card.title if self.card.title else self.name,
             "model_name": Path(self.name).name if Path(self.name).is_dir() else self.name,

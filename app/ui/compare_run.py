@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from analysis.errors import BadValue, UserError
-from analysis.trace import Phase
+from analysis.trace import Phase, RoutingTrace
 from analysis.words import Words
 from app.engine.base import MODES, ChatRequest, Message, TokenEvent
 from app.engine.recorder import TraceRecorder
@@ -90,10 +90,17 @@ def build_requests(services: Services, options: Options, words: Words) -> tuple[
     Raises:
         UserError: the model has one mode, or a value cannot be meant; one sentence.
     """
+    text = limits.clean_text(options.prompt, services.settings.max_chars, "prompt").strip()
+    return requests_for(services, text, options, words)
+
+
+def requests_for(
+    services: Services, text: str, options: Options, words: Words, after: int = 0
+) -> tuple[ChatRequest, ChatRequest]:
+    """As ``build_requests`` for a clean ``text``, with the seed that comes ``after`` so many others."""
     settings, capabilities = services.settings, services.engine.capabilities
     if set(capabilities.modes) != set(MODES):
         raise BadValue(words("tabs.compare.one_mode", mode=", ".join(capabilities.modes)))
-    text = limits.clean_text(options.prompt, settings.max_chars, "prompt").strip()
     if not text:
         raise BadValue(words("tabs.compare.empty"))
     messages = (Message("user", text),)
@@ -111,7 +118,7 @@ def build_requests(services: Services, options: Options, words: Words) -> tuple[
             mode=mode,
             thinking_budget=None,
             sampling_params=sampling,
-            seed=0 if seed is None else seed,
+            seed=(seed or 0) + after,
             router_scores=False,
         )
         for mode in ("thinking", "non-thinking")
@@ -128,7 +135,7 @@ def run_pair(
     try:
         for arm, request in enumerate(build_requests(services, options, words)):
             name = words(f"tabs.compare.{'ab'[arm]}")
-            for one, key, values in _run_arm(services, request, stopped):
+            for one, key, values in run_arm(services, request, stopped, services.store.put):
                 arms = (one, view.arms[1]) if arm == 0 else (view.arms[0], one)
                 view = replace(view, arms=arms, status=words(f"tabs.compare.{key}", arm=name, **values))
                 yield view
@@ -143,10 +150,11 @@ def run_pair(
         yield replace(view, status=words("tabs.fault"), problem=True, running=False)
 
 
-def _run_arm(
-    services: Services, request: ChatRequest, stopped: threading.Event
+def run_arm(
+    services: Services, request: ChatRequest, stopped: threading.Event, keep: Callable[[RoutingTrace], str]
 ) -> Generator[tuple[ArmView, str, dict[str, Any]], None, None]:
-    """(the arm, key of the status line, its values); the last has ``reason`` and, where tokens came, ``trace_id``."""
+    """(the arm, key of the status line, its values); the last has ``reason`` and, where tokens came, the ``trace_id``
+    that ``keep`` gave the trace."""
     engine, view, run = services.engine, ArmView(), None
     recorder = TraceRecorder(engine.spec, engine.provenance(request))
     ticket = services.scheduler.enter()
@@ -171,7 +179,7 @@ def _run_arm(
         trace = recorder.trace()
         if run.ended:
             trace = trace.with_provenance(finish_reason=run.ended)
-        kept = services.store.put(trace) if trace.num_tokens else ""
+        kept = keep(trace) if trace.num_tokens else ""
         view = replace(view, reason=str(trace.provenance["finish_reason"]), trace_id=kept)
         yield view, *_progress(view)
     finally:

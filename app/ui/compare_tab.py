@@ -1,10 +1,11 @@
 """The tab "Compare": the same prompt thinking (A) and not thinking (B), answers and loads side by side.
 
-One pair of answers describes and proves nothing; the tab says so.
+One pair of answers describes and proves nothing; the tab says so. What many pairs can show is in ``set_tab``.
 """
 
 from __future__ import annotations
 
+import html
 import secrets
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from analysis.figures.style import theme_of
 from analysis.trace import RoutingTrace
 from analysis.words import Words
 from app.engine.base import MODES
+from app.ui import set_tab
 from app.ui import tabs_common as common
 from app.ui.chat import status_html
 from app.ui.compare_run import ArmView, Options, PairView, Stops, run_pair
@@ -38,6 +40,7 @@ class Arm:
     thinking: gr.Textbox
     answer: gr.Textbox
     counts: gr.Markdown
+    tinted: gr.HTML
 
 
 @dataclass(frozen=True)
@@ -69,43 +72,48 @@ class CompareTab:
     loads: tuple[gr.Plot, gr.Plot]
     divergence: gr.Plot
     difference: gr.Plot
+    many: set_tab.SetTab
 
 
 def build(services: Services, words: Words) -> CompareTab:
     settings, modes = services.settings, services.engine.capabilities.modes
     able = set(modes) == set(MODES) and bool(services.engine.spec.layers)
     filled, run_id, pair = gr.State(""), gr.State(""), gr.State(None)
-    common.hint(words("tabs.compare.intro"))
-    prompt = gr.Textbox(
-        label=words("tabs.compare.prompt"), lines=2, max_lines=8, interactive=able, elem_id="compare-prompt"
-    )
-    with gr.Row():
-        run = gr.Button(
-            words("tabs.compare.run"), variant="primary", interactive=able, min_width=160, elem_id="compare-run"
-        )
-        stop = gr.Button(words("tabs.compare.stop"), interactive=False, min_width=80, elem_id="compare-stop")
+    line = "" if able else words("tabs.dense")
+    if len(modes) == 1:
+        line = words("tabs.compare.one_mode", mode=modes[0])
+    with gr.Tabs(elem_id="compare-kinds"):
+        with gr.Tab(words("tabs.compare.one"), elem_id="compare-one"):
+            common.hint(words("tabs.compare.intro"))
+            prompt = gr.Textbox(
+                label=words("tabs.compare.prompt"), lines=2, max_lines=8, interactive=able, elem_id="compare-prompt"
+            )
+            with gr.Row():
+                run = gr.Button(
+                    words("tabs.compare.run"), variant="primary", interactive=able, min_width=160, elem_id="compare-run"
+                )
+                stop = gr.Button(words("tabs.compare.stop"), interactive=False, min_width=80, elem_id="compare-stop")
+            status = gr.HTML(status_html(line), elem_id="compare-status", js_on_load=None)
+            with gr.Row():
+                arms = (_build_arm("a", words), _build_arm("b", words))
+            message = gr.HTML(status_html(), elem_id="compare-message", js_on_load=None)
+            with gr.Column(visible=False) as drawn:
+                common.hint(words("tabs.compare.caution"))
+                phase = common.phase_dropdown(words, PHASES, elem_id="compare-phase")
+                with gr.Row():
+                    load_a = common.plot(words, elem_id="compare-load-a", min_width=300)
+                    load_b = common.plot(words, elem_id="compare-load-b", min_width=300)
+                with gr.Row():
+                    divergence = common.plot(words, elem_id="compare-divergence", min_width=300)
+                    difference = common.plot(words, elem_id="compare-difference", min_width=300)
+        with gr.Tab(words("tabs.compare.many"), elem_id="compare-many"):
+            many = set_tab.build(services, words)
     with gr.Accordion(words("tabs.compare.settings"), open=False), gr.Row():
         temperature = gr.Slider(0, 2, 0.6, step=0.05, label=words("tabs.compare.temperature"), min_width=150)
         top_p = gr.Slider(0.05, 1, 0.95, step=0.05, label=words("tabs.compare.top_p"), min_width=150)
         most = min(1024, settings.max_new_tokens)
         max_tokens = gr.Number(most, precision=0, label=words("tabs.compare.max_tokens"), min_width=120)
         seed = gr.Number(0, precision=0, label=words("tabs.compare.seed"), min_width=120)
-    line = "" if able else words("tabs.dense")
-    if len(modes) == 1:
-        line = words("tabs.compare.one_mode", mode=modes[0])
-    status = gr.HTML(status_html(line), elem_id="compare-status", js_on_load=None)
-    with gr.Row():
-        arms = (_build_arm("a", words), _build_arm("b", words))
-    message = gr.HTML(status_html(), elem_id="compare-message", js_on_load=None)
-    with gr.Column(visible=False) as drawn:
-        common.hint(words("tabs.compare.caution"))
-        phase = common.phase_dropdown(words, PHASES, elem_id="compare-phase")
-        with gr.Row():
-            load_a = common.plot(words, elem_id="compare-load-a", min_width=300)
-            load_b = common.plot(words, elem_id="compare-load-b", min_width=300)
-        with gr.Row():
-            divergence = common.plot(words, elem_id="compare-divergence", min_width=300)
-            difference = common.plot(words, elem_id="compare-difference", min_width=300)
     return CompareTab(
         prompt=prompt,
         filled=filled,
@@ -125,6 +133,7 @@ def build(services: Services, words: Words) -> CompareTab:
         loads=(load_a, load_b),
         divergence=divergence,
         difference=difference,
+        many=many,
     )
 
 
@@ -149,7 +158,8 @@ def _build_arm(letter: str, words: Words) -> Arm:
                 elem_id=f"compare-thinking-{letter}",
             )
         counts = gr.Markdown(elem_id=f"compare-counts-{letter}")
-    return Arm(thinking, answer, counts)
+        tinted = gr.HTML(elem_id=f"compare-tinted-{letter}", js_on_load=None)
+    return Arm(thinking, answer, counts, tinted)
 
 
 @dataclass(frozen=True)
@@ -181,6 +191,24 @@ def pair_figures(a: RoutingTrace, b: RoutingTrace, phase: Any, words: Words, the
     )
 
 
+def tinted_html(trace: RoutingTrace, other: RoutingTrace, letter: str, words: Words) -> str:
+    """The generated text of ``trace`` ("a" or "b"), each token on the colour of the answer whose experts it uses."""
+    lean, texts = compare.token_lean(trace, other), trace.texts()
+    if not lean.n:
+        return ""
+    far = "b" if letter == "a" else "a"
+    spans = []
+    for token, value in zip(lean.along("token"), lean.values.tolist(), strict=True):
+        title = words("tabs.compare.lean_token", value=f"{value:+.2f}".replace("-", "−"))
+        strength = round(min(1.0, 1.6 * abs(value)), 2)
+        spans.append(
+            f'<span class="{letter if value >= 0 else far}" style="--lean:{strength}" title="{title}">'
+            f"{html.escape(texts[token])}</span>"
+        )
+    about = words("tabs.compare.lean", n=lean.n, here=letter.upper(), there=far.upper())
+    return f'<p class="hint">{html.escape(about)}</p><p class="lean">{"".join(spans)}</p>'
+
+
 def counts_line(arm: ArmView, words: Words) -> str:
     """How many tokens an arm has, once it has ended."""
     if not arm.reason:
@@ -196,6 +224,7 @@ def counts_line(arm: ArmView, words: Words) -> str:
 
 def wire(tab: CompareTab, services: Services, shared: Shared) -> None:
     """Every listener of the tab."""
+    set_tab.wire(tab.many, [tab.temperature, tab.top_p, tab.max_tokens, tab.seed], services, shared, NAME)
     stops = Stops()
     arm_boxes = [box for arm in tab.arms for box in (arm.thinking, arm.answer, arm.counts)]
 
@@ -215,13 +244,15 @@ def wire(tab: CompareTab, services: Services, shared: Shared) -> None:
 
     def draw(words: Words, pair: Any, phase: Any, theme: Any) -> tuple[Any, ...]:
         if not pair:
-            return "", gr.update(visible=False), *(common.shown(None) for _ in range(4))
-        traces = [services.store.get(trace_id) for trace_id in pair]
-        drawn = pair_figures(traces[0], traces[1], phase, words, theme)
+            return "", gr.update(visible=False), *(common.shown(None) for _ in range(4)), "", ""
+        a, b = (services.store.get(trace_id) for trace_id in pair)
+        drawn = pair_figures(a, b, phase, words, theme)
         return (
             status_html(drawn.message),
             gr.update(visible=True),
             *map(common.shown, (*drawn.loads, drawn.divergence, drawn.difference)),
+            tinted_html(a, b, "a", words),
+            tinted_html(b, a, "b", words),
         )
 
     def fill(open_tab: Any, trace_id: Any, prompt: Any, filled: Any) -> tuple[Any, ...]:
@@ -244,7 +275,7 @@ def wire(tab: CompareTab, services: Services, shared: Shared) -> None:
     )
     tab.stop.click(on_stop, tab.run_id, None, queue=False, **quiet)
     plots = [*tab.loads, tab.divergence, tab.difference]
-    outputs = [tab.message, tab.drawn, *plots]
+    outputs = [tab.message, tab.drawn, *plots, *(arm.tinted for arm in tab.arms)]
     inputs = [shared.open_tab, shared.language, tab.pair, tab.phase, shared.theme]
     changes = [tab.pair.change, shared.open_tab.change, shared.theme.change, tab.phase.input]
     gr.on(changes, common.guarded(NAME, len(outputs))(draw), inputs, outputs, **common.FIGURES)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import gradio as gr
 
 from app.engine.base import Engine
 from app.engine.scheduler import Scheduler
+from app.server.sets import SetStore
 from app.server.store import TraceStore
 from app.settings import Settings
 
@@ -17,12 +18,13 @@ EXAMPLE = "example"
 
 @dataclass(frozen=True)
 class Services:
-    """Made once a server. Holds nothing that belongs to a visitor, but for the store's traces under their ids."""
+    """Made once a server. Holds nothing that belongs to a visitor, but for traces and sets under their ids."""
 
     engine: Engine
     scheduler: Scheduler
     store: TraceStore
     settings: Settings
+    sets: SetStore = field(default_factory=SetStore)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from analysis.errors import UserError
 from analysis.words import LANGUAGES, Words
 from app.engine.catalogue import BUNDLED_CARD
 from app.engine.models import offered_models
-from app.ui import api, chat, compare_tab, files_tab, forced_tab, gates_tab, load_tab, token_tab
+from app.ui import api, chat, compare_tab, files_tab, forced_tab, gates_tab, learn_tab, load_tab, token_tab
 from app.ui.context import EXAMPLE, Services, Shared
 from app.ui.conversation import Conversation, Say
 from app.ui.following import SO_FAR, ActiveRuns, pull
@@ -27,7 +27,13 @@ from app.ui.live.wire import pointer
 
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
-TABS: dict[str, ModuleType] = {"token": token_tab, "load": load_tab, "gates": gates_tab, "compare": compare_tab}
+TABS: dict[str, ModuleType] = {
+    "token": token_tab,
+    "load": load_tab,
+    "gates": gates_tab,
+    "compare": compare_tab,
+    "learn": learn_tab,
+}
 """Tabs that draw the trace that is shown; each has ``build(services, words)`` and ``wire(tab, services, shared)``."""
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -78,3 +80,28 @@ def test_other_routers_are_refused():
     for function in (compare.pair_js, compare.load_difference):
         with pytest.raises(BadValue, match="different routers"):
             function(make_trace(experts=8), make_trace(experts=16))
+
+
+def test_tokens_lean_to_the_answer_that_uses_their_experts():
+    """By hand, one layer and one expert a token: A uses 0, 0, 1; B uses 1, 1, 1."""
+    a, b = (one_expert(ids) for ids in ([0, 0, 1], [1, 1, 1]))
+    half = compare.SMOOTH
+    here, there = (1 + half) / 2, half / 3  # expert 0 without the token itself: 1 of 2 slots; in B 0 of 3
+    zero = (here - there) / (here + there)
+    here, there = half / 2, (3 + half) / 3
+    one = (here - there) / (here + there)
+    lean = compare.token_lean(a, b, "all")
+    np.testing.assert_allclose(lean.values, [zero, zero, one])
+    assert lean.along("token") == [0, 1, 2] and lean.n == 3
+
+
+def test_equal_routing_leans_nowhere_on_average():
+    a, b = (make_trace(rows=600, layers=6, experts=32, top_k=4, skew=0, seed=seed) for seed in (1, 2))
+    assert abs(compare.token_lean(a, b).values.mean()) < 0.02
+    a, b = make_trace(rows=300, seed=1), make_trace(rows=300, seed=99)
+    assert compare.token_lean(a, b).values.mean() > 0.1
+
+
+def one_expert(ids):
+    trace = make_trace(rows=3, layers=1, experts=4, top_k=1, weights=False, scores=False, summaries=False)
+    return replace(trace, expert_ids=np.array(ids, np.uint8).reshape(3, 1, 1))

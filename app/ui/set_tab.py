@@ -1,0 +1,215 @@
+"""Compare, with a set of prompts: both modes of each, the finding in words, and what it rests on.
+
+Knows components and figures. What is asked and tested is in ``prompt_set`` and ``analysis.pairs``.
+"""
+
+from __future__ import annotations
+
+import html
+import secrets
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from analysis.comparing import Comparison, to_json
+from analysis.figures import contrast as figures
+from analysis.figures.style import theme_of
+from analysis.findings import in_words
+from analysis.words import Words
+from app.engine.base import MODES
+from app.ui import tabs_common as common
+from app.ui.chat import status_html
+from app.ui.compare_run import Options, Stops
+from app.ui.context import Services, Shared
+from app.ui.prompt_set import SetView, run_set
+
+PROMPTS = Path(__file__).parents[2] / "assets" / "prompts"
+PHASES = ("generated", "answer")
+CONTROLS = ("none", "token", "position")
+ANSWERS = ("prompt", "thinking_answer", "direct_answer", "thinking_tokens", "direct_tokens")
+EXPERTS = ("layer", "expert", "first", "second", "difference", "low", "high", "p", "q")
+
+
+@dataclass(frozen=True)
+class SetTab:
+    """Components of this part of the tab.
+
+    Attributes:
+        run_id: state, the set under way; "" for none.
+        set_id: state, id of the answered set in the store; "" for none.
+        drawn: what is hidden until a set was answered.
+    """
+
+    prompts: gr.Textbox
+    run: gr.Button
+    stop: gr.Button
+    status: gr.HTML
+    run_id: gr.State
+    set_id: gr.State
+    message: gr.HTML
+    drawn: gr.Column
+    phase: gr.Radio
+    control: gr.Radio
+    finding: gr.HTML
+    dumbbell: gr.Plot
+    divergence: gr.Plot
+    map: gr.Plot
+    experts: gr.Dataframe
+    answers: gr.Dataframe
+
+
+def build(services: Services, words: Words) -> SetTab:
+    able = set(services.engine.capabilities.modes) == set(MODES) and bool(services.engine.spec.layers)
+    run_id, set_id = gr.State(""), gr.State("")
+    common.hint(words("tabs.set.intro"))
+    prompts = gr.Textbox(
+        (PROMPTS / f"{words.language}.txt").read_text(encoding="utf-8").strip(),
+        label=words("tabs.set.prompts", most=services.settings.set_prompts),
+        lines=6,
+        max_lines=12,
+        interactive=able,
+        elem_id="set-prompts",
+    )
+    with gr.Row():
+        run = gr.Button(words("tabs.set.run"), variant="primary", interactive=able, min_width=160, elem_id="set-run")
+        stop = gr.Button(words("tabs.set.stop"), interactive=False, min_width=80, elem_id="set-stop")
+    status = gr.HTML(status_html(), elem_id="set-status", js_on_load=None)
+    message = gr.HTML(status_html(), elem_id="set-message", js_on_load=None)
+    with gr.Column(visible=False) as drawn:
+        finding = gr.HTML(elem_id="set-finding", js_on_load=None)
+        with gr.Row():
+            phase = gr.Radio(
+                [(words(f"figures.phase.{name}"), name) for name in PHASES],
+                value=PHASES[0],
+                label=words("tabs.phase"),
+                elem_id="set-phase",
+                min_width=240,
+            )
+            control = gr.Radio(
+                [(words(f"tabs.set.control.{name}"), name) for name in CONTROLS],
+                value=CONTROLS[0],
+                label=words("tabs.set.control.label"),
+                info=words("tabs.set.control.info"),
+                elem_id="set-control",
+                min_width=320,
+            )
+        with gr.Row():
+            dumbbell = common.plot(words, elem_id="set-dumbbell", min_width=300)
+            divergence = common.plot(words, elem_id="set-divergence", min_width=300)
+        map_plot = common.plot(words, elem_id="set-map", min_width=300)
+        with gr.Accordion(words("tabs.set.numbers"), open=False):
+            experts = _table("experts", EXPERTS, words)
+    with gr.Accordion(words("tabs.set.answers"), open=False, elem_id="set-answers-box"):
+        answers = _table("answers", ANSWERS, words)
+    return SetTab(
+        prompts=prompts,
+        run=run,
+        stop=stop,
+        status=status,
+        run_id=run_id,
+        set_id=set_id,
+        message=message,
+        drawn=drawn,
+        phase=phase,
+        control=control,
+        finding=finding,
+        dumbbell=dumbbell,
+        divergence=divergence,
+        map=map_plot,
+        experts=experts,
+        answers=answers,
+    )
+
+
+def _table(name: str, columns: tuple[str, ...], words: Words) -> gr.Dataframe:
+    return gr.Dataframe(
+        headers=[words(f"tabs.set.columns.{column}") for column in columns],
+        datatype="str",
+        interactive=False,
+        wrap=True,
+        max_height=420,
+        label=words(f"tabs.set.{'numbers' if name == 'experts' else name}"),
+        show_label=False,
+        elem_id=f"set-{name}",
+    )
+
+
+def finding_html(found: Comparison, words: Words) -> str:
+    """The three sentences, and how the two sides were made alike."""
+    lines = "".join(f"<p>{html.escape(line)}</p>" for line in in_words(found.finding, words))
+    return f"<div class='finding' role='status'>{lines}</div>"
+
+
+def expert_rows(found: Comparison) -> list[list[str]]:
+    """The tested experts, the least q first, as the table shows them."""
+    return [
+        [
+            str(e["layer"]),
+            str(e["expert"]),
+            f"{e['first']:.2%}",
+            f"{e['second']:.2%}",
+            *(f"{100 * e[key]:+.2f}" for key in ("difference", "ci_low", "ci_high")),
+            *(f"{e[key]:.2g}" for key in ("p", "q")),
+        ]
+        for e in to_json(found)["experts"]
+    ]
+
+
+def wire(tab: SetTab, settings: list[Any], services: Services, shared: Shared, name: str) -> None:
+    """Every listener of this part; ``settings`` are temperature, top-p, most tokens and seed, ``name`` the tab's."""
+    stops = Stops()
+
+    def on_run(language: Any, *values: Any) -> Generator[tuple[Any, ...], None, None]:
+        run_id, words = secrets.token_urlsafe(16), Words(language)
+        try:
+            for view in run_set(services, Options(*values), stops.open(run_id), words):
+                yield _updates(view, run_id)
+        finally:
+            stops.close(run_id)
+
+    def on_stop(run_id: Any) -> None:
+        stops.stop(run_id)
+
+    def draw(words: Words, set_id: Any, phase: Any, control: Any, theme: Any) -> tuple[Any, ...]:
+        if not set_id:
+            return "", gr.update(visible=False), "", *(common.shown(None) for _ in range(3)), gr.skip()
+        found = services.sets.get(set_id).compare(phase, control)
+        chosen = theme_of(theme)
+        return (
+            "",
+            gr.update(visible=True),
+            finding_html(found, words),
+            common.shown(figures.dumbbell(found, words, chosen)),
+            common.shown(figures.group_js(found, words, chosen)),
+            common.shown(figures.difference_map(found, words, chosen)),
+            expert_rows(found),
+        )
+
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    tab.run.click(
+        on_run,
+        [shared.language, tab.prompts, *settings],
+        [tab.run_id, tab.status, tab.run, tab.stop, tab.answers, tab.set_id],
+        concurrency_limit=services.settings.max_waiting + 8,
+        concurrency_id="turns",
+        **quiet,
+    )
+    tab.stop.click(on_stop, tab.run_id, None, queue=False, **quiet)
+    outputs = [tab.message, tab.drawn, tab.finding, tab.dumbbell, tab.divergence, tab.map, tab.experts]
+    inputs = [shared.open_tab, shared.language, tab.set_id, tab.phase, tab.control, shared.theme]
+    changes = [tab.set_id.change, shared.open_tab.change, shared.theme.change, tab.phase.input, tab.control.input]
+    gr.on(changes, common.guarded(name, len(outputs))(draw), inputs, outputs, **common.FIGURES)
+
+
+def _updates(view: SetView, run_id: str) -> tuple[Any, ...]:
+    return (
+        run_id if view.running else "",
+        status_html(view.status, view.problem, over=not view.running),
+        gr.update(interactive=not view.running),
+        gr.update(interactive=view.running),
+        [[text, a, b, str(m), str(n)] for text, a, b, m, n in view.rows] or gr.skip(),
+        view.set_id,
+    )

@@ -1,0 +1,127 @@
+"""A set of prompts on the page: both modes under the same conditions, the queue, stopping, and what is tested."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+
+from analysis.errors import BadValue
+from analysis.words import Words
+from app.server.serve import make_services
+from app.settings import Settings
+from app.ui import compare_tab, set_tab
+from app.ui.compare_run import Options
+from app.ui.context import Services
+from app.ui.prompt_set import SetView, run_set
+from tests.fake_engine import FakeEngine
+from tests.ui.tab_page import TabPage, is_shown
+
+WORDS = Words("en")
+PROMPTS = "\n".join(f"How much is {n} + 4, if one counts it out slowly and says every step?" for n in range(6))
+
+
+def views(services: Services, prompts: Any = PROMPTS, **options: Any) -> list[SetView]:
+    return list(run_set(services, Options(prompts, **options), threading.Event(), WORDS))
+
+
+def test_every_prompt_is_answered_in_both_modes_under_the_same_conditions():
+    engine = FakeEngine()
+    services = make_services(engine, Settings())
+    found = views(services, temperature=0.3, seed=7)
+    last = found[-1]
+    assert (last.done, last.total, last.running, last.problem) == (6, 6, False, False)
+    assert [view.done for view in found] == sorted(view.done for view in found)
+    assert [row[0] for row in last.rows] == PROMPTS.split("\n")
+    modes = [request.mode for request in engine.requests]
+    assert modes == ["thinking", "non-thinking"] * 6
+    assert [request.seed for request in engine.requests] == [7 + n for n in range(6) for _ in range(2)]
+    assert {request.sampling.temperature for request in engine.requests} == {0.3}
+    pairs = services.sets.get(last.set_id)
+    assert pairs.compare().finding.prompts == (6, 6)
+    assert services.scheduler.length == 0 and len(services.store) == 0
+
+
+def test_time_left_is_said_once_it_can_be_known():
+    services = make_services(FakeEngine(delay=0.01), Settings())
+    lines = [view.status for view in views(services, "one\ntwo\nthree")]
+    assert not any("left" in line for line in lines if "Prompt 1 of 3" in line)
+    assert any("s left" in line for line in lines if "Prompt 3 of 3" in line)
+
+
+def test_a_stopped_set_is_tested_with_what_is_whole():
+    engine = FakeEngine()
+    services = make_services(engine, Settings())
+    stopped = threading.Event()
+    found = []
+    for view in run_set(services, Options(PROMPTS), stopped, WORDS):
+        found.append(view)
+        if view.done == 3:
+            stopped.set()
+    assert found[-1].set_id and "3 prompts" in found[-1].status
+    assert len(services.sets.get(found[-1].set_id).pairs) == 3
+    assert services.scheduler.length == 0
+
+
+def test_stopped_at_once_nothing_is_tested():
+    services = make_services(FakeEngine(), Settings())
+    stopped = threading.Event()
+    stopped.set()
+    last = list(run_set(services, Options(PROMPTS), stopped, WORDS))[-1]
+    assert not last.set_id and not last.running and "at least 2" in last.status
+
+
+@pytest.mark.parametrize(
+    ("prompts", "says"),
+    [
+        ("", "at least 2"),
+        ("one\n\none\n", "at least 2"),
+        (None, "must be text"),
+        ("\n".join(map(str, range(50))), "at most 40"),
+        ("fine\nnot fine /no_think", "/no_think"),
+    ],
+)
+def test_bad_sets_are_one_sentence_and_run_nothing(prompts: Any, says: str):
+    engine = FakeEngine()
+    (only,) = views(make_services(engine, Settings()), prompts)
+    assert says in only.status and only.problem and not only.running
+    assert not engine.requests
+
+
+def test_a_fault_of_the_engine_is_one_sentence():
+    last = views(make_services(FakeEngine(fail_after=3), Settings()))[-1]
+    assert last.problem and not last.running and not last.set_id
+
+
+@pytest.mark.parametrize("language", ["en", "ja", "zh"])
+def test_the_tab_draws_what_was_found_and_tests_again_under_a_control(language: str):
+    page = TabPage(compare_tab, language=language)
+    many = page.tab.many
+    last = views(page.services)[-1]
+    page.tab.__dict__.update(set_id=many.set_id, control=many.control, many_phase=many.phase)
+    shown = page.call(many.set_id, "change", set_id=last.set_id)
+    assert is_shown(shown[many.drawn]) and is_shown(shown[many.dumbbell]) and is_shown(shown[many.map])
+    assert shown[many.finding].count("<p>") == 3
+    again = page.call(many.control, "input", set_id=last.set_id, control="token")
+    assert again[many.finding] != shown[many.finding]
+    gone = page.call(many.set_id, "change", set_id="no such set")
+    assert "problem" in gone[many.message] and not is_shown(gone[many.drawn])
+
+
+def test_prompts_come_along_in_every_language():
+    for language in ("en", "ja", "zh"):
+        lines = (set_tab.PROMPTS / f"{language}.txt").read_text(encoding="utf-8").splitlines()
+        assert len(set(lines)) == len(lines) == 24
+
+
+def test_sets_make_room_for_others():
+    from app.server.sets import SetStore
+
+    services = make_services(FakeEngine(), Settings())
+    pairs = services.sets.get(views(services)[-1].set_id)
+    store = SetStore(max_megabytes=0)
+    first, second = store.put(pairs), store.put(pairs)
+    assert store.get(second) is pairs
+    with pytest.raises(BadValue):
+        store.get(first)
