@@ -35,13 +35,13 @@ from app.engine.capture import RoutingCapture
 from app.engine.catalogue import card_for
 from app.engine.check import LEAST_SAME, LEAST_SAME_COARSE, CaptureCheck, check_capture, same_sets
 from app.engine.compiled import CompiledDecode
-from app.engine.edits import edited_spec
+from app.engine.edit_rules import edited_spec
 from app.engine.facts import text_config
 from app.engine.instruments import Instruments, Reading, lock_of
 from app.engine.models import ModelCache, input_device
 from app.engine.recorder import record
 from app.engine.router import find_moe_layers
-from app.engine.sampling import Sampler
+from app.engine.sampling import Sampler, log_probabilities
 from app.engine.thinking import PhaseTracker, effective_mode, recommended_sampling
 from app.engine.tokens import PromptToken, TokenText
 
@@ -245,6 +245,7 @@ class LocalEngine:
         router_scores: bool = False,
         edits: Sequence[RouterEdit] = (),
         expert_outputs: bool = False,
+        logprobs: bool = False,
     ) -> Generator[TokenEvent, None, None]:
         """Route ``text`` as it stands; see ``Engine.score``. Special tokens written in it are recognised."""
         if isinstance(text, str):
@@ -266,13 +267,18 @@ class LocalEngine:
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         cache = ModelCache(self.model)
         wanted = {"router_scores": router_scores, "outputs": expert_outputs}
+        known: list[float | None] = [None]
         with self._reading(edits, len(tokens), wanted) as reading:
             for start in range(0, len(tokens), self._prefill_rows):
                 chunk = slice(start, start + self._prefill_rows)
-                self._forward(ids[chunk], cache, start, Step.PREFILL, reading, None)
+                if logprobs:
+                    known += self._scored(ids[chunk], cache, reading, ids[start + 1 : start + 1 + self._prefill_rows])
+                else:
+                    self._forward(ids[chunk], cache, start, Step.PREFILL, reading, None)
                 rows = self._instruments.deliver(reading, start, Step.PREFILL)
                 final = start + self._prefill_rows >= len(tokens)
-                yield from self._prompt_events(tokens[chunk], start, rows, decoder, final)
+                events = self._prompt_events(tokens[chunk], start, rows, decoder, final)
+                yield from (replace(e, logprob=known[e.index]) for e in events) if logprobs else events
 
     def run(self, prompt: str | ChatRequest, **options: Any) -> RoutingTrace:
         """Answer ``prompt`` to its end and return its trace; ``options`` are fields of ``ChatRequest``. A model with
@@ -338,6 +344,17 @@ class LocalEngine:
                 taken = self._instruments.capture.take(len(ids))
             self._instruments.keep(reading, taken)
             return int(sampler.draw(logits)) if sampler else -1
+
+    @torch.inference_mode()
+    def _scored(
+        self, ids: torch.Tensor, cache: ModelCache, reading: Reading, following: torch.Tensor
+    ) -> list[float | None]:
+        """One pass of prefill over ``ids``, its routing kept in ``reading``: how probable each of ``following`` was,
+        which are the tokens behind those of ``ids``."""
+        with self._instruments.turn(reading):
+            logits = cache.forward(ids.unsqueeze(0)).logits[0]
+            self._instruments.keep(reading, self._instruments.capture.take(len(ids)))
+            return [*log_probabilities(logits[: len(following)], following)]
 
     def _prompt_events(
         self, tokens: Sequence[PromptToken], start: int, rows: RoutingRows, decoder: Any, final: bool = False
@@ -405,4 +422,5 @@ class LocalEngine:
             modes=modes,
             soft_switch=hybrid,
             context=context,
+            logprobs=True,
         )
