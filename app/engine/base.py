@@ -99,12 +99,12 @@ class RouterEdit:
         object.__setattr__(self, "experts", tuple(self.experts))
         for value in (*self.experts, *(() if self.layer is None else (self.layer,))):
             if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-                raise BadValue(f"Layers and experts are whole numbers from 0, not {str(value)[:40]!r}.")
+                raise BadValue.said("edit_numbers", value=repr(str(value)[:40]))
         _in_range("amount", self.amount, -1e6, 1e6)
         if self.kind == "top_k" and (self.experts or self.amount < 1 or self.amount != int(self.amount)):
-            raise BadValue(f"The edit top_k takes a whole number from 1 and no experts, not {self.amount:g}.")
+            raise BadValue.said("edit_top_k", amount=f"{self.amount:g}")
         if self.kind != "top_k" and not self.experts:
-            raise BadValue(f"The edit {self.kind} names no expert.")
+            raise BadValue.said("edit_no_expert", kind=self.kind)
 
     @classmethod
     def parse(cls, text: str) -> RouterEdit:
@@ -120,10 +120,7 @@ class RouterEdit:
             (amount,) = rest[2:] if kind == "boost" else ("0", *rest[2:])
             return cls(kind, experts, layer, float(amount))
         except (ValueError, IndexError):
-            raise BadValue(
-                f"The edit {text[:60]!r} is not like mask:LAYER:EXPERTS, boost:LAYER:EXPERTS:AMOUNT, force:…, ablate:… "
-                "or top_k:LAYER:K (LAYER may be all)."
-            ) from None
+            raise BadValue.said("edit_text", text=repr(text[:60])) from None
 
 
 @dataclass(frozen=True)
@@ -187,6 +184,8 @@ class TokenEvent:
         turn: the exchange it belongs to, from 0.
         rows: routing rows that have become known, or None.
         finish_reason: on the last token "stop" or "length" (or "interrupted" where a deadline ended the turn).
+        logprob: natural logarithm of the probability that the model, as edited, gave this token at its place, at
+            temperature 1; only from ``score`` where it was asked for, and None for the first token.
     """
 
     index: int
@@ -198,6 +197,7 @@ class TokenEvent:
     turn: int
     rows: RoutingRows | None = None
     finish_reason: str | None = None
+    logprob: float | None = None
 
 
 @dataclass(frozen=True)
@@ -212,6 +212,7 @@ class Capabilities:
         forced_text: ``score`` works.
         edits: routing can be changed for one request.
         context: the longest sequence, in tokens.
+        logprobs: ``score`` can say how probable each token of the text was.
     """
 
     gate_weights: bool = True
@@ -221,6 +222,7 @@ class Capabilities:
     forced_text: bool = True
     edits: bool = True
     context: int = 32768
+    logprobs: bool = False
 
 
 @dataclass(frozen=True)
@@ -283,8 +285,16 @@ class Engine(Protocol):
         """
         ...
 
-    def score(self, text: str | Sequence[int], *, router_scores: bool = False) -> Generator[TokenEvent, None, None]:
-        """Route ``text`` (or token ids) as it stands, without generating: prefill only, origin forced."""
+    def score(
+        self,
+        text: str | Sequence[int],
+        *,
+        router_scores: bool = False,
+        edits: Sequence[RouterEdit] = (),
+        logprobs: bool = False,
+    ) -> Generator[TokenEvent, None, None]:
+        """Route ``text`` (or token ids) as it stands, under ``edits``, without generating: prefill only, origin forced.
+        ``edits`` and ``logprobs`` are refused, or left out, where the capabilities do not name them."""
         ...
 
     def provenance(self, request: ChatRequest | None = None) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -19,6 +18,7 @@ from analysis.errors import BadValue
 from analysis.trace import RouterSpec
 from app.engine.base import RouterEdit
 from app.engine.capture import device_of
+from app.engine.edit_rules import check_edits
 from app.engine.moe_layer import MoELayer
 
 ROWS = 256
@@ -220,43 +220,3 @@ class _Table:
         ids = torch.where(changed, chosen.to(ids.dtype), ids)
         weights = torch.where(changed, fresh.to(weights.dtype), weights)
         return ids, weights.masked_fill(self.ablated[slot].gather(-1, ids.long()), 0.0)
-
-
-def check_edits(edits: Sequence[RouterEdit], spec: RouterSpec) -> None:
-    """
-    Raises:
-        BadValue: a layer or expert does not exist, or too few experts would be left to choose from.
-    """
-    if edits and not spec.layers:
-        raise BadValue("This is a dense model: it has no router whose choices could be edited.")
-    for edit in edits:
-        if edit.layer is not None:
-            spec.position(edit.layer)
-    for layer in spec.layers:
-        mine = [e for e in edits if e.layer in (None, layer.layer)]
-        wrong = next((x for e in mine for x in e.experts if x >= layer.num_experts), None)
-        if wrong is not None:
-            raise BadValue(f"Layer {layer.layer} has no expert {wrong}; its experts are 0 to {layer.num_experts - 1}.")
-        k = next((int(e.amount) for e in reversed(mine) if e.kind == "top_k"), layer.top_k)
-        masked = {x for e in mine if e.kind == "mask" for x in e.experts}
-        forced = {x for e in mine if e.kind == "force" for x in e.experts}
-        boosted = {x for e in mine if e.kind == "boost" and e.amount for x in e.experts}
-        if masked & boosted:
-            raise BadValue(f"Expert {min(masked & boosted)} of layer {layer.layer} is both masked and boosted.")
-        if masked & forced:
-            raise BadValue(f"Expert {min(masked & forced)} of layer {layer.layer} is both masked and forced.")
-        if k > layer.num_experts - len(masked):
-            raise BadValue(
-                f"Layer {layer.layer} would have {layer.num_experts - len(masked)} experts to choose {k} from."
-            )
-        if len(forced) > k:
-            raise BadValue(f"{len(forced)} experts of layer {layer.layer} are forced, but a token uses {k}.")
-
-
-def edited_spec(spec: RouterSpec, edits: Sequence[RouterEdit]) -> RouterSpec:
-    """``spec`` with the room that the edits need: top-k as large as any edit makes it."""
-    layers = []
-    for layer in spec.layers:
-        raised = [int(e.amount) for e in edits if e.kind == "top_k" and e.layer in (None, layer.layer)]
-        layers.append(replace(layer, top_k=max(layer.top_k, *raised, 0)))
-    return RouterSpec(tuple(layers))

@@ -17,7 +17,8 @@ import numpy as np
 from analysis.trace import RouterSpec, RoutingRows, Step
 from app.engine.base import RouterEdit
 from app.engine.capture import Pass, RoutingCapture
-from app.engine.edits import PLAIN, RouterEdits, edited_spec
+from app.engine.edit_rules import edited_spec
+from app.engine.edits import PLAIN, RouterEdits
 from app.engine.expert_outputs import OutputsCapture
 from app.engine.moe_layer import MoELayer
 

@@ -31,18 +31,27 @@ from analysis.errors import BadValue, CaptureError, ModelError
 from analysis.trace import Origin, Phase, RouterSpec, RoutingRows, RoutingTrace, Step
 from app import __version__
 from app.engine.architecture import architecture_of
-from app.engine.base import MODES, Capabilities, ChatRequest, Message, RouterEdit, SamplingParams, TokenEvent
+from app.engine.base import (
+    MODES,
+    Architecture,
+    Capabilities,
+    ChatRequest,
+    Message,
+    RouterEdit,
+    SamplingParams,
+    TokenEvent,
+)
 from app.engine.capture import RoutingCapture
 from app.engine.catalogue import card_for
 from app.engine.check import LEAST_SAME, LEAST_SAME_COARSE, CaptureCheck, check_capture, same_sets
 from app.engine.compiled import CompiledDecode
-from app.engine.edits import edited_spec
+from app.engine.edit_rules import edited_spec
 from app.engine.facts import text_config
 from app.engine.instruments import Instruments, Reading, lock_of
 from app.engine.models import ModelCache, input_device
 from app.engine.recorder import record
 from app.engine.router import find_moe_layers
-from app.engine.sampling import Sampler
+from app.engine.sampling import Sampler, log_probabilities
 from app.engine.thinking import PhaseTracker, effective_mode, recommended_sampling
 from app.engine.tokens import PromptToken, TokenText
 
@@ -101,7 +110,9 @@ class LocalEngine:
         self._last_logits = {"logits_to_keep": 1} if "logits_to_keep" in names else {}
         self._stop_ids = self._find_stop_ids()
         self.capabilities = self._find_capabilities()
-        self.architecture = architecture_of(model, {s.layer: (s.num_experts, s.top_k) for s in self.spec.layers})
+        self.architecture: Architecture | None = architecture_of(
+            model, {s.layer: (s.num_experts, s.top_k) for s in self.spec.layers}
+        )
         self._facts = {
             "model": self.card.title if self.card.title else self.name,
             "model_name": Path(self.name).name if Path(self.name).is_dir() else self.name,
@@ -247,6 +258,7 @@ class LocalEngine:
         router_scores: bool = False,
         edits: Sequence[RouterEdit] = (),
         expert_outputs: bool = False,
+        logprobs: bool = False,
     ) -> Generator[TokenEvent, None, None]:
         """Route ``text`` as it stands; see ``Engine.score``. Special tokens written in it are recognised."""
         if isinstance(text, str):
@@ -268,13 +280,18 @@ class LocalEngine:
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         cache = ModelCache(self.model)
         wanted = {"router_scores": router_scores, "outputs": expert_outputs}
+        known: list[float | None] = [None]
         with self._reading(edits, len(tokens), wanted) as reading:
             for start in range(0, len(tokens), self._prefill_rows):
                 chunk = slice(start, start + self._prefill_rows)
-                self._forward(ids[chunk], cache, start, Step.PREFILL, reading, None)
+                if logprobs:
+                    known += self._scored(ids[chunk], cache, reading, ids[start + 1 : start + 1 + self._prefill_rows])
+                else:
+                    self._forward(ids[chunk], cache, start, Step.PREFILL, reading, None)
                 rows = self._instruments.deliver(reading, start, Step.PREFILL)
                 final = start + self._prefill_rows >= len(tokens)
-                yield from self._prompt_events(tokens[chunk], start, rows, decoder, final)
+                events = self._prompt_events(tokens[chunk], start, rows, decoder, final)
+                yield from (replace(e, logprob=known[e.index]) for e in events) if logprobs else events
 
     def run(self, prompt: str | ChatRequest, **options: Any) -> RoutingTrace:
         """Answer ``prompt`` to its end and return its trace; ``options`` are fields of ``ChatRequest``. A model with
@@ -340,6 +357,17 @@ class LocalEngine:
                 taken = self._instruments.capture.take(len(ids))
             self._instruments.keep(reading, taken)
             return int(sampler.draw(logits)) if sampler else -1
+
+    @torch.inference_mode()
+    def _scored(
+        self, ids: torch.Tensor, cache: ModelCache, reading: Reading, following: torch.Tensor
+    ) -> list[float | None]:
+        """One pass of prefill over ``ids``, its routing kept in ``reading``: how probable each of ``following`` was,
+        which are the tokens behind those of ``ids``."""
+        with self._instruments.turn(reading):
+            logits = cache.forward(ids.unsqueeze(0)).logits[0]
+            self._instruments.keep(reading, self._instruments.capture.take(len(ids)))
+            return [*log_probabilities(logits[: len(following)], following)]
 
     def _prompt_events(
         self, tokens: Sequence[PromptToken], start: int, rows: RoutingRows, decoder: Any, final: bool = False
@@ -407,4 +435,5 @@ class LocalEngine:
             modes=modes,
             soft_switch=hybrid,
             context=context,
+            logprobs=True,
         )

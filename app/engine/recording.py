@@ -19,7 +19,7 @@ from analysis.errors import BadValue, UserError
 from analysis.show import edit_text
 from analysis.trace import RoutingTrace
 from app.engine.base import ChatRequest, RouterEdit, SamplingParams
-from app.engine.edits import check_edits
+from app.engine.edit_rules import check_edits
 from app.engine.local import LocalEngine
 from app.engine.prompts import Prompt
 from app.engine.recorder import record

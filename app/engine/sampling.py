@@ -1,4 +1,5 @@
-"""Drawing the next token: Transformers' logits processors in ``generate``'s order, with a request's own generator.
+"""Drawing the next token: Transformers' logits processors in ``generate``'s order, with a request's own generator; and
+how probable a given one was.
 
 Knows logits and ids. Does not know models, text or phases.
 """
@@ -78,3 +79,13 @@ class Sampler:
         """Tell the penalties about a token that was generated or inserted."""
         if self._needs_history:
             self._ids = torch.cat([self._ids, self._ids.new_tensor([[token_id]])], -1)
+
+
+def log_probabilities(logits: torch.Tensor, token_ids: torch.Tensor, rows: int = 64) -> list[float]:
+    """(N, V) logits and (N,) token ids → ln softmax(logits)[n, token_ids[n]], at most 0 each: at temperature 1, with
+    nothing cut off. Worked out in float32, ``rows`` at a time to bound memory."""
+    found = []
+    for start in range(0, len(token_ids), rows):
+        part, wanted = logits[start : start + rows].float(), token_ids[start : start + rows].to(logits.device)
+        found.append(part.gather(-1, wanted.unsqueeze(-1))[:, 0] - part.logsumexp(-1))
+    return torch.cat(found).tolist() if found else []

@@ -8,24 +8,22 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from analysis.errors import BadValue, UserError
-from analysis.trace import Phase, RoutingTrace
+from analysis.trace import Phase
 from analysis.words import Words
 from app.engine.base import MODES, ChatRequest, Message, TokenEvent
 from app.engine.recorder import TraceRecorder
 from app.engine.thinking import effective_mode
 from app.server import limits
-from app.server.running import Run
+from app.ui.arms import follow_arm
 from app.ui.context import Services
 
 log = logging.getLogger("expertscope")
 
-GLANCE = 0.2
-"""Seconds between two looks at a run, and so between two updates of the page."""
 TOP_K = 20
 
 
@@ -135,7 +133,7 @@ def run_pair(
     try:
         for arm, request in enumerate(build_requests(services, options, words)):
             name = words(f"tabs.compare.{'ab'[arm]}")
-            for one, key, values in run_arm(services, request, stopped, services.store.put):
+            for one, key, values in _run_arm(services, request, stopped):
                 arms = (one, view.arms[1]) if arm == 0 else (view.arms[0], one)
                 view = replace(view, arms=arms, status=words(f"tabs.compare.{key}", arm=name, **values))
                 yield view
@@ -150,68 +148,23 @@ def run_pair(
         yield replace(view, status=words("tabs.fault"), problem=True, running=False)
 
 
-def run_arm(
-    services: Services, request: ChatRequest, stopped: threading.Event, keep: Callable[[RoutingTrace], str]
+def _run_arm(
+    services: Services, request: ChatRequest, stopped: threading.Event
 ) -> Generator[tuple[ArmView, str, dict[str, Any]], None, None]:
-    """(the arm, key of the status line, its values); the last has ``reason`` and, where tokens came, the ``trace_id``
-    that ``keep`` gave the trace."""
-    engine, view, run = services.engine, ArmView(), None
+    """(the arm, key of the status line, its values); the last has ``reason`` and, where tokens came, ``trace_id``."""
+    engine, view = services.engine, ArmView()
     recorder = TraceRecorder(engine.spec, engine.provenance(request))
-    ticket = services.scheduler.enter()
-    try:
-        while not ticket.wait(GLANCE if ticket.position else 0.0):
-            if stopped.is_set():
-                yield replace(view, reason="stopped"), "waiting", {"n": ticket.position}
-                return
-            yield view, "waiting", {"n": ticket.position}
-        run = Run(lambda: engine.stream(request), ticket, services.settings.turn_seconds)
-        yield view, "reading", {}
-        while not run.finished:
-            if stopped.is_set():
-                run.stop()
-            events = run.take(GLANCE)
-            for event in events:
-                recorder.add(event)
-            view = view.add(events)
-            yield view, *_progress(view)
-        if run.error is not None and not run.ended:
-            raise run.error
-        trace = recorder.trace()
-        if run.ended:
-            trace = trace.with_provenance(finish_reason=run.ended)
-        kept = keep(trace) if trace.num_tokens else ""
-        view = replace(view, reason=str(trace.provenance["finish_reason"]), trace_id=kept)
-        yield view, *_progress(view)
-    finally:
-        if run is None:
-            ticket.leave()
-        else:
-            run.stop()
+    for look in follow_arm(services, lambda: engine.stream(request), recorder, stopped):
+        if look.waiting:
+            yield replace(view, reason=look.reason), "waiting", {"n": look.waiting}
+            continue
+        view = view.add(look.events)
+        if look.trace is not None:
+            kept = services.store.put(look.trace) if look.trace.num_tokens else ""
+            view = replace(view, reason=look.reason, trace_id=kept)
+        begun = view.thinking_tokens or view.answer_tokens or view.reason
+        yield (view, *_progress(view)) if begun else (view, "reading", {})
 
 
 def _progress(view: ArmView) -> tuple[str, dict[str, Any]]:
     return "running", {"thinking": view.thinking_tokens, "answer": view.answer_tokens}
-
-
-class Stops:
-    """The comparisons under way by ids that cannot be guessed, so that a button can end one."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._events: dict[str, threading.Event] = {}
-
-    def open(self, run_id: str) -> threading.Event:
-        with self._lock:
-            return self._events.setdefault(run_id, threading.Event())
-
-    def close(self, run_id: str) -> None:
-        with self._lock:
-            self._events.pop(run_id, None)
-
-    def stop(self, run_id: Any) -> bool:
-        """True where there was one to stop."""
-        with self._lock:
-            event = self._events.get(run_id) if isinstance(run_id, str) else None
-        if event is not None:
-            event.set()
-        return event is not None

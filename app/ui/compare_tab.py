@@ -24,8 +24,9 @@ from analysis.words import Words
 from app.engine.base import MODES
 from app.ui import set_tab
 from app.ui import tabs_common as common
+from app.ui.arms import Stops
 from app.ui.chat import status_html
-from app.ui.compare_run import ArmView, Options, PairView, Stops, run_pair
+from app.ui.compare_run import ArmView, Options, PairView, run_pair
 from app.ui.context import Services, Shared
 
 NAME = "compare"

@@ -17,8 +17,10 @@ from analysis.errors import BadValue, UserError
 from analysis.pairs import PairSet
 from analysis.trace import RoutingTrace
 from analysis.words import Words
+from app.engine.base import ChatRequest
 from app.server import limits
-from app.ui.compare_run import Options, requests_for, run_arm
+from app.ui.arms import answer
+from app.ui.compare_run import Options, requests_for
 from app.ui.context import Services
 
 log = logging.getLogger("expertscope")
@@ -78,20 +80,15 @@ def run_set(
         for n, (text, both) in enumerate(zip(prompts, requests, strict=True)):
             left = (time.monotonic() - began) / n * (len(prompts) - n) if n else None
             kept: list[RoutingTrace] = []
-            answers: list[tuple[str, int]] = []
             for request in both:
-                arm = None
-                for arm, key, values in run_arm(services, request, stopped, lambda t, kept=kept: kept.append(t) or ""):
-                    yield replace(view, status=_line(view, key, values, left, words))
-                if stopped.is_set() or arm is None:
-                    break
-                answers.append((arm.answer, arm.thinking_tokens + arm.answer_tokens))
+                trace = yield from _answer(services, request, stopped, view, left, words)
+                if trace is not None:
+                    kept.append(trace)
             if stopped.is_set():
                 break
             if len(kept) == 2:
                 pairs.append((kept[0], kept[1]))
-                (a, tokens_a), (b, tokens_b) = answers
-                view = replace(view, done=n + 1, rows=(*view.rows, (text, a, b, tokens_a, tokens_b)))
+                view = replace(view, done=n + 1, rows=(*view.rows, _row(text, *pairs[-1])))
         if len(pairs) < LEAST:
             yield replace(view, status=words("tabs.set.stopped_early", n=len(pairs)), running=False)
             return
@@ -108,10 +105,24 @@ def run_set(
         yield replace(view, status=words("tabs.fault"), problem=True, running=False)
 
 
-def _line(view: SetView, key: str, values: dict[str, Any], left: float | None, words: Words) -> str:
-    line = words("tabs.set.running", n=view.done + 1, total=view.total)
-    if key == "waiting" and values["n"]:
-        line += " " + words("tabs.set.waiting", n=values["n"])
-    elif left is not None:
-        line += " " + words("tabs.set.left", seconds=max(1, round(left)))
-    return line
+def _answer(
+    services: Services, request: ChatRequest, stopped: threading.Event, view: SetView, left: float | None, words: Words
+) -> Generator[SetView, None, RoutingTrace | None]:
+    """One answer of a prompt: the view as it is while the model works; gives the trace."""
+    working = answer(services, request, stopped)
+    while True:
+        try:
+            look = next(working)
+        except StopIteration as over:
+            return over.value
+        line = words("tabs.set.running", n=view.done + 1, total=view.total)
+        if look.waiting:
+            line += " " + words("tabs.set.waiting", n=look.waiting)
+        elif left is not None:
+            line += " " + words("tabs.set.left", seconds=max(1, round(left)))
+        yield replace(view, status=line)
+
+
+def _row(text: str, thinking: RoutingTrace, direct: RoutingTrace) -> tuple[str, str, str, int, int]:
+    sizes = [sum(trace.phase_counts()[phase] for phase in ("thinking", "answer")) for trace in (thinking, direct)]
+    return text, thinking.text_of("answer"), direct.text_of("answer"), sizes[0], sizes[1]

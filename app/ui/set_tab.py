@@ -21,8 +21,9 @@ from analysis.findings import in_words
 from analysis.words import Words
 from app.engine.base import MODES
 from app.ui import tabs_common as common
+from app.ui.arms import Stops
 from app.ui.chat import status_html
-from app.ui.compare_run import Options, Stops
+from app.ui.compare_run import Options
 from app.ui.context import Services, Shared
 from app.ui.prompt_set import SetView, run_set
 

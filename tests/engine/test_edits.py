@@ -12,7 +12,8 @@ from analysis.errors import BadValue
 from analysis.trace import Step
 from app.engine.base import ChatRequest, Message, RouterEdit, SamplingParams
 from app.engine.capture import RoutingCapture
-from app.engine.edits import RouterEdits, edited_spec
+from app.engine.edit_rules import edited_spec
+from app.engine.edits import RouterEdits
 from app.engine.local import LocalEngine
 from app.engine.router import find_moe_layers
 from tests.families import tiny_family

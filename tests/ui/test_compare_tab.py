@@ -13,7 +13,7 @@ from analysis.words import Words
 from app.engine.base import Capabilities
 from app.server.serve import make_services
 from app.settings import Settings
-from app.ui import compare_run, compare_tab
+from app.ui import arms, compare_tab
 from app.ui.compare_run import Options, PairView, run_pair
 from app.ui.context import Services
 from tests.fake_engine import FakeEngine
@@ -221,4 +221,4 @@ def test_the_tab_says_that_a_pair_proves_nothing():
     for language in ("en", "ja", "zh"):
         assert len(Words(language)("tabs.compare.caution")) > 50
     assert "proves nothing" in WORDS("tabs.compare.caution")
-    assert compare_run.GLANCE >= 0.2
+    assert arms.GLANCE >= 0.2

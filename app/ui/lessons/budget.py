@@ -15,8 +15,8 @@ from analysis.errors import UserError
 from analysis.trace import Origin, Phase, RoutingTrace
 from analysis.words import Words
 from app.server import limits
+from app.ui.arms import Stops, answer
 from app.ui.chat import status_html
-from app.ui.compare_run import Stops, run_arm
 from app.ui.context import Services, Shared
 from app.ui.lessons.page_parts import paragraphs, table
 
@@ -59,7 +59,9 @@ def build(services: Services, words: Words) -> Lesson:
         elem_id="lesson-budget-prompt",
     )
     with gr.Row():
-        run = gr.Button(words("learn.budget.run"), variant="primary", interactive=able, min_width=160, elem_id="lesson-budget-run")  # fmt: skip
+        run = gr.Button(
+            words("learn.budget.run"), variant="primary", interactive=able, min_width=160, elem_id="lesson-budget-run"
+        )
         stop = gr.Button(words("tabs.compare.stop"), interactive=False, min_width=80, elem_id="lesson-budget-stop")
     status = gr.HTML(
         status_html("" if able else words("learn.budget.never")), elem_id="lesson-budget-status", js_on_load=None
@@ -88,15 +90,17 @@ def try_budgets(
     )
     tried: list[Tried] = []
     for budget in BUDGETS:
-        kept: list[RoutingTrace] = []
-        arm = None
-        for arm, _, _ in run_arm(
-            services, replace(request, thinking_budget=budget), stopped, lambda t, kept=kept: kept.append(t) or ""
-        ):
-            yield tried, words("learn.budget.running", budget=_name(budget, words)), True
-        if stopped.is_set() or arm is None or not kept:
+        working, line = answer(services, replace(request, thinking_budget=budget), stopped), _name(budget, words)
+        while True:
+            try:
+                next(working)
+            except StopIteration as over:
+                trace = over.value
+                break
+            yield tried, words("learn.budget.running", budget=line), True
+        if stopped.is_set() or trace is None:
             break
-        tried.append(Tried(budget, arm.thinking_tokens, was_cut(kept[0]), arm.answer))
+        tried.append(Tried(budget, trace.phase_counts()["thinking"], was_cut(trace), trace.text_of("answer")))
     yield tried, words("tabs.compare.stopped" if stopped.is_set() else "tabs.compare.done"), False
 
 

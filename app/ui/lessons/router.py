@@ -74,10 +74,8 @@ def steps_html(trace: RoutingTrace, token: int, layer: int, k: Any, words: Words
         "mass": f"{steps.mass:.1%}",
         "chance": f"{1 / router.num_experts:.1%}",
     }
-    lines = "".join(
-        f"<li>{html.escape(words(f'learn.router.step{n}' if n != 4 or router.renormalised else 'learn.router.step4_plain', **values))}</li>"
-        for n in range(1, 5)
-    )
+    keys = ("step1", "step2", "step3", "step4" if router.renormalised else "step4_plain")
+    lines = "".join(f"<li>{html.escape(words(f'learn.router.{key}', **values))}</li>" for key in keys)
     return (
         f"<p class='lesson-token'>{text}</p><ol class='steps'>{lines}</ol>" + _table(steps, words) + _sum(steps, words)
     )
