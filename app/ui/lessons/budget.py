@@ -100,8 +100,13 @@ def try_budgets(
             yield tried, words("learn.budget.running", budget=line), True
         if stopped.is_set() or trace is None:
             break
-        tried.append(Tried(budget, trace.phase_counts()["thinking"], was_cut(trace), trace.text_of("answer")))
+        tried.append(Tried(budget, own_thinking(trace), was_cut(trace), trace.text_of("answer")))
     yield tried, words("tabs.compare.stopped" if stopped.is_set() else "tabs.compare.done"), False
+
+
+def own_thinking(trace: RoutingTrace) -> int:
+    """Thinking tokens that the model wrote itself, without the early-stop sentence."""
+    return int(((trace.origin == Origin.SAMPLED) & (trace.phase == Phase.THINKING)).sum())
 
 
 def was_cut(trace: RoutingTrace) -> bool:
