@@ -61,7 +61,9 @@ def test_a_router_without_scores_says_so():
 def tried(engine: FakeEngine, stopped: threading.Event | None = None) -> list[budget.Tried]:
     services = make_services(engine, Settings())
     last = list(budget.try_budgets(services, "What is 8 + 4?", stopped or threading.Event(), WORDS))[-1]
-    assert last[2] is False and services.scheduler.length == 0
+    with services.scheduler.enter() as ticket:
+        assert ticket.wait(5), "the engine was let go"
+    assert last[2] is False
     return last[0]
 
 

@@ -40,7 +40,7 @@ def test_every_prompt_is_answered_in_both_modes_under_the_same_conditions():
     assert {request.sampling.temperature for request in engine.requests} == {0.3}
     pairs = services.sets.get(last.set_id)
     assert pairs.compare().finding.prompts == (6, 6)
-    assert services.scheduler.length == 0 and len(services.store) == 0
+    assert len(services.store) == 0
 
 
 def test_time_left_is_said_once_it_can_be_known():
@@ -61,7 +61,8 @@ def test_a_stopped_set_is_tested_with_what_is_whole():
             stopped.set()
     assert found[-1].set_id and "3 prompts" in found[-1].status
     assert len(services.sets.get(found[-1].set_id).pairs) == 3
-    assert services.scheduler.length == 0
+    with services.scheduler.enter() as ticket:
+        assert ticket.wait(5), "the engine was let go"
 
 
 def test_stopped_at_once_nothing_is_tested():
