@@ -38,6 +38,7 @@ class Shared:
         theme: state, "light" or "dark", as the browser shows the page.
         language: state, "en", "ja" or "zh".
         run_id: state, id of the visitor's run under way, chat or pasted text; "" for none.
+        set_id: state, id of the set of prompts that was answered last; "" for none.
         open_tab: state, the name of the tab below that is open.
         live: the live view (an ``gr.HTML`` with the canvas).
     """
@@ -49,4 +50,5 @@ class Shared:
     language: gr.State
     run_id: gr.State
     open_tab: gr.State
+    set_id: gr.State
     live: gr.HTML

@@ -14,10 +14,10 @@ import gradio as gr
 from analysis.words import Words
 from app.ui import tabs_common as common
 from app.ui.context import Services, Shared
-from app.ui.lessons import architecture, budget, literature, router
+from app.ui.lessons import architecture, balance, budget, contexts, literature, myth, router
 
 NAME = "learn"
-LESSONS: tuple[ModuleType, ...] = (router, budget, architecture, literature)
+LESSONS: tuple[ModuleType, ...] = (router, balance, contexts, budget, myth, architecture, literature)
 
 
 @dataclass(frozen=True)

@@ -84,6 +84,7 @@ def _build_language(blocks: gr.Blocks, services: Services, runs: ActiveRuns, lan
         language=gr.State(language),
         run_id=gr.State(""),
         open_tab=gr.State("token"),
+        set_id=gr.State(""),
         live=live,
     )
     built: list[tuple[Any, Any]] = []

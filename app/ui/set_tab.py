@@ -40,7 +40,6 @@ class SetTab:
 
     Attributes:
         run_id: state, the set under way; "" for none.
-        set_id: state, id of the answered set in the store; "" for none.
         drawn: what is hidden until a set was answered.
     """
 
@@ -49,7 +48,6 @@ class SetTab:
     stop: gr.Button
     status: gr.HTML
     run_id: gr.State
-    set_id: gr.State
     message: gr.HTML
     drawn: gr.Column
     phase: gr.Radio
@@ -64,10 +62,10 @@ class SetTab:
 
 def build(services: Services, words: Words) -> SetTab:
     able = set(services.engine.capabilities.modes) == set(MODES) and bool(services.engine.spec.layers)
-    run_id, set_id = gr.State(""), gr.State("")
+    run_id = gr.State("")
     common.hint(words("tabs.set.intro"))
     prompts = gr.Textbox(
-        (PROMPTS / f"{words.language}.txt").read_text(encoding="utf-8").strip(),
+        ready_prompts(words.language),
         label=words("tabs.set.prompts", most=services.settings.set_prompts),
         lines=6,
         max_lines=12,
@@ -111,7 +109,6 @@ def build(services: Services, words: Words) -> SetTab:
         stop=stop,
         status=status,
         run_id=run_id,
-        set_id=set_id,
         message=message,
         drawn=drawn,
         phase=phase,
@@ -123,6 +120,11 @@ def build(services: Services, words: Words) -> SetTab:
         experts=experts,
         answers=answers,
     )
+
+
+def ready_prompts(language: str) -> str:
+    """A set that comes along, one prompt a line."""
+    return (PROMPTS / f"{language}.txt").read_text(encoding="utf-8").strip()
 
 
 def _table(name: str, columns: tuple[str, ...], words: Words) -> gr.Dataframe:
@@ -196,15 +198,15 @@ def wire(tab: SetTab, settings: list[Any], services: Services, shared: Shared, n
     tab.run.click(
         on_run,
         [shared.language, tab.prompts, *settings],
-        [tab.run_id, tab.status, tab.run, tab.stop, tab.answers, tab.set_id],
+        [tab.run_id, tab.status, tab.run, tab.stop, tab.answers, shared.set_id],
         concurrency_limit=services.settings.max_waiting + 8,
         concurrency_id="turns",
         **quiet,
     )
     tab.stop.click(on_stop, tab.run_id, None, queue=False, **quiet)
     outputs = [tab.message, tab.drawn, tab.finding, tab.dumbbell, tab.divergence, tab.map, tab.experts]
-    inputs = [shared.open_tab, shared.language, tab.set_id, tab.phase, tab.control, shared.theme]
-    changes = [tab.set_id.change, shared.open_tab.change, shared.theme.change, tab.phase.input, tab.control.input]
+    inputs = [shared.open_tab, shared.language, shared.set_id, tab.phase, tab.control, shared.theme]
+    changes = [shared.set_id.change, shared.open_tab.change, shared.theme.change, tab.phase.input, tab.control.input]
     gr.on(changes, common.guarded(name, len(outputs))(draw), inputs, outputs, **common.FIGURES)
 
 

@@ -20,7 +20,7 @@ class TabPage:
     def __init__(self, module: ModuleType, engine: FakeEngine | None = None, language: str = "en") -> None:
         self.services: Services = make_services(engine or FakeEngine(), Settings())
         with gr.Blocks() as self.blocks:
-            states = [gr.State(value) for value in (None, None, None, "light", language, "", module.NAME)]
+            states = [gr.State(value) for value in (None, None, None, "light", language, "", module.NAME, "")]
             self.shared = Shared(*states, live=gr.HTML())
             self.tab: Any = module.build(self.services, Words(language))
             module.wire(self.tab, self.services, self.shared)

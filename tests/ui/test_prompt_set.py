@@ -100,13 +100,13 @@ def test_the_tab_draws_what_was_found_and_tests_again_under_a_control(language: 
     page = TabPage(compare_tab, language=language)
     many = page.tab.many
     last = views(page.services)[-1]
-    page.tab.__dict__.update(set_id=many.set_id, control=many.control, many_phase=many.phase)
-    shown = page.call(many.set_id, "change", set_id=last.set_id)
+    page.tab.__dict__.update(control=many.control)
+    shown = page.call(page.shared.set_id, "change", set_id=last.set_id)
     assert is_shown(shown[many.drawn]) and is_shown(shown[many.dumbbell]) and is_shown(shown[many.map])
     assert shown[many.finding].count("<p>") == 3
     again = page.call(many.control, "input", set_id=last.set_id, control="token")
     assert again[many.finding] != shown[many.finding]
-    gone = page.call(many.set_id, "change", set_id="no such set")
+    gone = page.call(page.shared.set_id, "change", set_id="no such set")
     assert "problem" in gone[many.message] and not is_shown(gone[many.drawn])
 
 
