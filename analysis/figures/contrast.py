@@ -194,7 +194,7 @@ def sorted_load(statistics: Mapping[str, Statistic], words: Words, theme: Theme,
     """One layer's experts by falling load, a line a group, each in its own order, with the uniform share.
 
     Args:
-        statistics: name of each of two groups → ``contrast.mean_load`` or ``metrics.expert_load``.
+        statistics: name of each of one or two groups → ``contrast.mean_load`` or ``metrics.expert_load``.
         layer: the model's own layer number; by default the first.
     """
     groups = dict(zip(map(style.shown, statistics), statistics.values(), strict=True))
@@ -207,7 +207,7 @@ def sorted_load(statistics: Mapping[str, Statistic], words: Words, theme: Theme,
     if not layers or not any(statistic.n for statistic in groups.values()):
         return style.note(made, words("figures.no_rows"), theme)
     position, chance = layers.index(number), np.nan
-    for (name, statistic), group in zip(groups.items(), ("a", "b"), strict=True):
+    for (name, statistic), group in zip(groups.items(), "ab"[: len(groups)], strict=True):
         shares = statistic.values[position]
         order = np.argsort(-shares, kind="stable")[: np.count_nonzero(np.isfinite(shares))]
         chance = float(np.broadcast_to(np.asarray(statistic.chance), statistic.values.shape)[position, 0])

@@ -13,7 +13,7 @@ from app.server.serve import make_services
 from app.settings import Settings
 from app.ui import learn_tab
 from app.ui import tabs_common as common
-from app.ui.lessons import architecture, budget, literature, router
+from app.ui.lessons import architecture, balance, budget, contexts, literature, myth, router
 from tests.fake_engine import FakeEngine
 from tests.make_traces import make_spec, make_trace
 from tests.ui.tab_page import TabPage, is_shown
@@ -117,3 +117,47 @@ def test_a_dense_model_is_drawn_without_a_router():
     made = Architecture("x", 7, 96, 6, 3, 512, 200)
     drawn = architecture.drawing_html(made, make_spec(0, 1, 1), "dense", WORDS)
     assert "inner width 200" in drawn and "Router" not in drawn
+
+
+def test_one_answer_is_set_beside_the_recordings_of_its_own_model():
+    own = balance.gallery()[0]
+    figure, said = balance.drawn(own, own.spec.layer_numbers[1], WORDS, "light")
+    assert len(figure.data) >= 2 and "28 recordings" in said and "MaxVio" in said
+    foreign = make_trace(rows=40)
+    figure, said = balance.drawn(foreign, 0, WORDS, "dark")
+    assert "recordings" not in said and "this answer" in said
+
+
+def test_words_in_both_texts_are_found_where_they_stand():
+    page = TabPage(learn_tab)
+    lesson = page.tab.lessons[learn_tab.LESSONS.index(contexts)]
+    texts = ("sort 42 and 7", "what is 42 plus 9")
+    *_, last = page.listener(lesson.go, "click").fn(*texts, "en")
+    status, pair, shown, word = last
+    assert "1 different" in status and is_shown(shown)
+    traces = [page.services.store.get(trace_id) for trace_id in pair]
+    (found,) = contexts.common_words(*traces)
+    assert [trace.texts()[at].strip() for trace, at in zip(traces, found[1:], strict=True)] == ["42", "42"]
+    assert "[" + traces[0].texts()[found[1]] + "]" in contexts.context(traces[0], found[1])
+    page.tab.__dict__.update(pair=lesson.pair, word=lesson.word)
+    drawn = page.call(lesson.pair, "change", pair=pair, word=word["value"])
+    assert is_shown(drawn[lesson.figure])
+    assert not is_shown(page.call(lesson.pair, "change", pair=pair, word="9,9")[lesson.figure])
+
+
+@pytest.mark.parametrize("texts", [("", "a"), ("a", None), ("one two", "three four")])
+def test_texts_that_cannot_be_compared_are_one_sentence(texts):
+    page = TabPage(learn_tab)
+    lesson = page.tab.lessons[learn_tab.LESSONS.index(contexts)]
+    *_, last = page.listener(lesson.go, "click").fn(*texts, "en")
+    assert "problem" in last[0] and last[1] is None
+
+
+def test_the_myth_lesson_reads_the_set_that_was_answered():
+    page = TabPage(learn_tab)
+    lesson = page.tab.lessons[learn_tab.LESSONS.index(myth)]
+    views = list(page.listener(lesson.run, "click").fn("en"))
+    set_id = views[-1][-1]
+    assert len(page.services.sets.get(set_id).pairs) == 24
+    drawn = page.call(page.shared.set_id, "change", set_id=set_id)
+    assert is_shown(drawn[lesson.shown]) and drawn[lesson.finding].count("<p>") >= 3

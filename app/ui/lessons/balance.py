@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any
 
 import gradio as gr
+import numpy as np
 import plotly.graph_objects as go
 
 from analysis import metrics
@@ -58,7 +59,7 @@ def drawn(trace: RoutingTrace, layer: int, words: Words, theme: Any) -> tuple[go
     position, lines = trace.spec.position(layer), []
     for name, traces in groups.items():
         balance = metrics.max_violation(traces)
-        chance = float(balance.chance[position]) if balance.chance is not None else float("nan")
+        chance = np.broadcast_to(np.asarray(balance.chance, float), balance.values.shape)[position]
         lines.append(
             words(
                 "learn.balance.said",
