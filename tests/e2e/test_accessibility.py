@@ -1,0 +1,39 @@
+"""What axe finds on every tab, in every language and theme: nothing serious."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
+
+from app.server.serve import Served
+from tests.e2e.watched_page import WatchedPage
+
+pytestmark = pytest.mark.e2e
+Open = Callable[..., WatchedPage]
+TABS = "#below > .tab-wrapper [role=tab]"
+STARTED = ".js-plotly-plot:visible, table:visible, .status:visible, textarea:visible"
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("path", ["", "ja", "zh"], ids=["en", "ja", "zh"])
+def test_no_serious_finding_on_any_tab(bundled: Served, open_page: Open, path: str, dark: bool) -> None:
+    visit = open_page(f"{bundled.url.rstrip('/')}/{path}", dark=dark)
+    page = visit.page
+    visit.wait_live("live.rows > 20")
+    tabs = page.locator(TABS)
+    found = []
+    for number in range(tabs.count()):
+        if not tabs.nth(number).is_visible():
+            continue
+        name = tabs.nth(number).inner_text()
+        tabs.nth(number).click()
+        expect(page.locator(STARTED).first).to_be_visible(timeout=20_000)
+        expect(page.locator(".empty:visible")).to_have_count(0, timeout=20_000)  # plots that are on their way
+        for problem in Axe().run(page).response["violations"]:
+            if problem["impact"] in ("serious", "critical"):
+                found.append((name, problem["id"], [node["target"] for node in problem["nodes"][:3]]))
+    assert not found
