@@ -103,7 +103,7 @@ def to_json(found: Comparison) -> dict[str, Any]:
         "rows": list(shares.rows),
         "cluster": found.cluster,
         "units": c.units,
-        "left_out": shares.left_out,
+        "left_out": list(map(str, shares.left_out)),
         "cautions": list(found.cautions),
         "control": found.control,
         "coverage": None if shares.coverage is None else list(shares.coverage),

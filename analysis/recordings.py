@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis.errors import BadValue
+from analysis.errors import BadValue, NoComparison
 
 INDEX = "index.jsonl"
 SETTINGS = "settings.json"
@@ -146,7 +146,8 @@ def plan(
         cluster: a label; its values are flipped or permuted as wholes.
 
     Raises:
-        BadValue: a label that no trace has, or a number of groups other than two.
+        BadValue: a label that no trace has, or more than two groups.
+        NoComparison: only one group.
     """
     labels = {c: _clusters(entries, c) for c in ([cluster] if cluster else [])}
     by_phase = by == "phase"
@@ -182,7 +183,7 @@ def _two_groups(entries: Sequence[Entry], by: str, groups: Sequence[str]) -> tup
             raise BadValue(f"Two different groups are compared, not {_listed(groups)}.")
         return groups[0], groups[1]
     if len(found) == 1:
-        raise BadValue(f"Every trace has {by} {found[0]!r}; a comparison needs two groups.")
+        raise NoComparison.said("one_group", by=by, value=repr(found[0]))
     if len(found) > 2:
         raise BadValue(f"{by} has {len(found)} values ({_listed(found)}); choose two by --groups A B.")
     if by == "mode":
