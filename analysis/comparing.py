@@ -6,7 +6,7 @@ Knows the order of the steps; each is in a file of its own: ``recordings`` → `
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from analysis.contrast import MIN_COUNT, PERMUTATIONS, RATE, Contrast, contrast
 from analysis.findings import Finding, finding, in_words
-from analysis.recordings import Plan, plan, read_entries, sampled_apart
+from analysis.recordings import Entry, Plan, plan, read_entries, sampled_apart
 from analysis.shares import MIN_ROWS, measure
 from analysis.words import Words
 
@@ -58,17 +58,35 @@ def compare_folders(
     Raises:
         UserError: a folder, label, phase or number that cannot be used, or a damaged file.
     """
-    made = plan(read_entries(folders), by, phase, groups, cluster)
-    tested = contrast(measure(made, control, min_rows), permutations, seed, min_count)
-    plain = None if control == "none" else contrast(measure(made, "none", min_rows), permutations, seed, min_count)
-    said = finding(tested, made.groups, made.phases, control, plain)
+    entries = read_entries(folders)
+    found = compare_entries(entries, by, phase, control, cluster, groups, permutations, seed, min_rows, min_count)
     apart = sampled_apart(folders) if by == "mode" else []
     cautions = tuple(
         f"{folder}: the modes were sampled with different settings, which may cause a difference by itself; "
         "record --same-sampling avoids it"
         for folder in apart
     )
-    return Comparison(by, cluster, seed, made, control, tested, plain, said, cautions)
+    return replace(found, cautions=cautions)
+
+
+def compare_entries(
+    entries: Sequence[Entry],
+    by: str = "mode",
+    phase: str = "generated",
+    control: str = "none",
+    cluster: str | None = None,
+    groups: Sequence[str] = (),
+    permutations: int = PERMUTATIONS,
+    seed: int = 0,
+    min_rows: int = MIN_ROWS,
+    min_count: int = MIN_COUNT,
+) -> Comparison:
+    """``compare_folders`` for traces wherever they lie; its cautions are for the caller to find."""
+    made = plan(entries, by, phase, groups, cluster)
+    tested = contrast(measure(made, control, min_rows), permutations, seed, min_count)
+    plain = None if control == "none" else contrast(measure(made, "none", min_rows), permutations, seed, min_count)
+    said = finding(tested, made.groups, made.phases, control, plain)
+    return Comparison(by, cluster, seed, made, control, tested, plain, said)
 
 
 def to_json(found: Comparison) -> dict[str, Any]:
