@@ -15,6 +15,11 @@ from analysis.errors import BadValue, NoComparison
 
 INDEX = "index.jsonl"
 SETTINGS = "settings.json"
+NO_LABELS = frozenset(
+    ("file", "prompt", "messages", "mode", "hard_switch", "sample", "seed", "answer", "thinking", "thinking_tokens",
+     "answer_tokens", "finish_reason", "digest")
+)  # fmt: skip
+"""Keys of an index line that are not labels."""
 PHASES = ("thinking", "answer")  # the sides of a comparison by phase
 
 
@@ -147,7 +152,7 @@ def plan(
 
     Raises:
         BadValue: a label that no trace has, or more than two groups.
-        NoComparison: only one group.
+        NoComparison: only one group, or traces that do not say their mode.
     """
     labels = {c: _clusters(entries, c) for c in ([cluster] if cluster else [])}
     by_phase = by == "phase"
@@ -172,6 +177,8 @@ def plan(
 
 def _two_groups(entries: Sequence[Entry], by: str, groups: Sequence[str]) -> tuple[str, str]:
     found = list(dict.fromkeys(value for e in entries if (value := e.label(by)) is not None))
+    if not found and by == "mode":
+        raise NoComparison.said("no_mode")
     if not found:
         known = sorted({k for e in entries for k in e.line} - {"file", "prompt", "answer", "thinking", "digest"})
         raise BadValue(f"No trace has a label {by!r}; there are {', '.join(['phase', 'model', *known])}.")
