@@ -15,6 +15,7 @@ from analysis.metrics import absent_experts
 from analysis.multiple import benjamini_hochberg, fcr_level, fewest_visible, holm, t_quantile
 from analysis.permutation import PermutationTest, label_permutations, sign_flips
 from analysis.shares import Shares
+from analysis.statistic import Statistic
 
 PERMUTATIONS = 100_000
 MAX_PERMUTATIONS = 10_000_000
@@ -128,6 +129,27 @@ def enough_selections(shares: Shares, min_count: int = MIN_COUNT) -> np.ndarray:
     ratio = shorter / np.maximum(np.maximum(*used), 1)
     needed = np.maximum(min_count, SKEWED_COUNT * (1 - ratio) ** 2 / (1 + ratio))
     return (rate * shorter >= needed) & ~absent_experts(shares.spec)
+
+
+def mean_load(shares: Shares, side: int, phase: str = "generated") -> Statistic:
+    """The share of slots of each expert on one side (0 or 1), the mean over its prompts. Axes layer, expert.
+
+    In [0, 1], sums to 1 over the experts of a layer; chance 1 / E of the layer; n counts prompts. NaN for experts that
+    a layer does not have. Unlike ``metrics.expert_load``, a long answer weighs no more than a short one.
+    """
+    values = (shares.first, shares.second)[side]
+    absent = absent_experts(shares.spec)
+    return Statistic(
+        "mean load",
+        np.where(absent, np.nan, values.mean(axis=0)),
+        ("layer", "expert"),
+        {"layer": shares.spec.layer_numbers},
+        unit="share of slots",
+        chance=1 / (~absent).sum(axis=1, keepdims=True),
+        n=len(values),
+        n_unit="prompts",
+        phase=phase,
+    )
 
 
 def _by_cluster(values: np.ndarray, clusters: list[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from analysis.compare import PairDivergence
-from analysis.figures import style
+from analysis.figures import by_layer, style
 from analysis.figures.style import Theme
 from analysis.statistic import Statistic
 from analysis.words import Words
@@ -23,43 +23,20 @@ def js_by_layer(pair: PairDivergence, words: Words, theme: Theme) -> go.Figure:
         style.layers_height(len(layers), least=180),
         below=2 * style.LEGEND_ROOM,
     )
-    ink, positions = style.INK[theme], np.arange(len(layers))
+    ink = style.INK[theme]
     low, high = pair.band.T
-    made.add_scatter(
-        x=np.concatenate([high, low[::-1]]),
-        y=np.concatenate([positions, positions[::-1]]),
-        fill="toself",
-        mode="lines",
-        line={"width": 0},
-        fillcolor=ink["grid"],
-        name=words("figures.compare.band"),
-        hoverinfo="skip",
+    by_layer.band(made, low, high, ink["grid"], name=words("figures.compare.band"))
+    chance = np.broadcast_to(np.asarray(statistic.chance), low.shape)
+    by_layer.ruler(made, chance, theme, dash="dot", name=words("figures.compare.split"))
+    hover = words(
+        "figures.compare.js_hover",
+        layer="%{customdata[0]}",
+        value="%{x:.3g}",
+        low="%{customdata[1]:.3g}",
+        high="%{customdata[2]:.3g}",
     )
-    made.add_scatter(
-        x=statistic.chance,
-        y=positions,
-        mode="lines",
-        line={"color": ink["soft"], "width": 1.5, "dash": "dot"},
-        name=words("figures.compare.split"),
-        hoverinfo="skip",
-    )
-    made.add_scatter(
-        x=statistic.values,
-        y=positions,
-        customdata=np.stack([np.asarray(layers), low, high], -1),
-        mode="lines+markers",
-        line={"color": ink["text"], "width": 2},
-        marker={"size": 7},
-        name=words("figures.compare.measured"),
-        hovertemplate=words(
-            "figures.compare.js_hover",
-            layer="%{customdata[0]}",
-            value="%{x:.3g}",
-            low="%{customdata[1]:.3g}",
-            high="%{customdata[2]:.3g}",
-        )
-        + "<extra></extra>",
-    )
+    facts = [np.asarray(layers), low, high]
+    by_layer.line(made, statistic.values, ink["text"], hover, facts, name=words("figures.compare.measured"))
     made.update_yaxes(**style.layer_axis(layers, words))
     made.update_xaxes(rangemode="tozero", title={"text": words("figures.axis.js")})
     return made

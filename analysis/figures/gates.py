@@ -72,13 +72,7 @@ def gate_ranks(statistics: Sequence[Statistic], layer: int, words: Words, theme:
             + "<extra></extra>",
         )
     if np.isfinite(even):
-        ink = style.INK[theme]
-        made.add_hline(
-            y=even,
-            line={"color": ink["soft"], "width": 1.5, "dash": "dash"},
-            annotation={"text": words("figures.gates.even_line"), "font": {"size": 11, "color": ink["soft"]}},
-            annotation_position="top right",
-        )
+        style.level(made, even, words("figures.gates.even_line"), theme)
     made.update_layout(boxmode="group")
     made.update_xaxes(showgrid=False, dtick=1, title={"text": words("figures.axis.rank")})
     made.update_yaxes(rangemode="tozero", title={"text": words("figures.axis.gate")})

@@ -102,7 +102,7 @@ def sorted_load(load: Statistic, layer: int, words: Words, theme: Theme, random:
         made.add_scatter(**rim, line={"color": ink["ground"], "width": 4}, showlegend=False)
         dots = {"color": ink["text"], "width": 2, "dash": "dot"}
         made.add_scatter(**rim, line=dots, name=words("figures.load.random"))
-    _level(made, 100 * chance, words("figures.load.uniform_line"), theme)
+    style.level(made, 100 * chance, words("figures.load.uniform_line"), theme)
     made.update_xaxes(showgrid=False, title={"text": words("figures.axis.place")})
     made.update_yaxes(rangemode="tozero", title={"text": words("figures.axis.share")})
     return made
@@ -185,17 +185,6 @@ def balance(
     made.update_yaxes(**{**style.layer_axis(layers, words), "title": {"text": ""}})
     made.update_yaxes(title={"text": words("figures.axis.layer")}, col=1)
     return made
-
-
-def _level(made: go.Figure, value: float, text: str, theme: Theme) -> None:
-    """A dashed horizontal line with its name at the right end."""
-    ink = style.INK[theme]
-    made.add_hline(
-        y=value,
-        line={"color": ink["soft"], "width": 1.5, "dash": "dash"},
-        annotation={"text": text, "font": {"size": 11, "color": ink["soft"]}},
-        annotation_position="top right",
-    )
 
 
 def _uniform(load: Statistic, layer: int | None = None) -> str:

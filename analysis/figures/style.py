@@ -171,15 +171,30 @@ def colour_bar(title: str, theme: Theme, **settings: Any) -> dict[str, Any]:
     }
 
 
+FEW = {"prompts": 10}  # the sample size below which a picture warns, by what is counted; 30 of anything else
 BAR_ROOM = 38  # pixels below a picture that a colour bar needs
 LEGEND_ROOM = 24
 
 
 def sample(statistic: Statistic, words: Words) -> str:
-    """ "answer · n = 120 tokens", and a warning where that is few; what every subtitle begins with."""
-    key = "figures.sample.one" if statistic.n == 1 else "figures.sample.many"
-    text = words(key, phase=words(f"figures.phase.{statistic.phase}"), n=f"{statistic.n:,}")
-    return text if statistic.n == 1 or statistic.n >= 30 else f"{text} · {words('figures.sample.few')}"
+    """ "answer, n = 120 tokens", and a warning where that is few; what every subtitle begins with."""
+    phase, n = phases(statistic.phase, words), f"{statistic.n:,}"
+    least = FEW.get(statistic.n_unit, 30)
+    if statistic.n_unit == "tokens":
+        text = words("figures.sample.one" if statistic.n == 1 else "figures.sample.many", phase=phase, n=n)
+    else:
+        text = words(f"figures.sample.{statistic.n_unit.replace(' ', '_')}", phase=phase, n=n)
+    if statistic.n >= least or (statistic.n == 1 and statistic.n_unit == "tokens"):
+        return text
+    return f"{text} · {words('figures.sample.few' if statistic.n_unit == 'tokens' else 'figures.sample.few_of')}"
+
+
+def phases(name: str, words: Words) -> str:
+    """The name of a phase, or of several joined by ", " or " − ", in the reader's language."""
+    for mark in (", ", " − "):
+        if mark in name:
+            return mark.join(phases(part, words) for part in name.split(mark))
+    return words(f"figures.phase.{name}")
 
 
 def note(made: go.Figure, text: str, theme: Theme) -> go.Figure:
@@ -211,6 +226,40 @@ def cell_text(made: go.Figure, x: np.ndarray, values: np.ndarray, labels: Sequen
         showlegend=False,
         cliponaxis=False,
     )
+
+
+def level(
+    made: go.Figure,
+    value: float,
+    text: str,
+    theme: Theme,
+    dash: str = "dash",
+    log: bool = False,
+    at: float | None = None,
+) -> None:
+    """A broken horizontal line with its name on it: at the right end, or around ``at``.
+
+    Args:
+        log: the vertical axis is logarithmic.
+    """
+    soft = INK[theme]["soft"]
+    made.add_hline(y=value, line={"color": soft, "width": 1.5, "dash": dash})
+    made.add_annotation(
+        text=text,
+        x=1 if at is None else at,
+        xref="x domain" if at is None else "x",
+        xanchor="right" if at is None else "center",
+        y=np.log10(value) if log else value,
+        yanchor="bottom",
+        showarrow=False,
+        font={"size": 11, "color": soft},
+    )
+
+
+def mixed(colour: str, other: str, share: float) -> str:
+    """``colour`` with a ``share`` of ``other`` in it; both as "#rrggbb"."""
+    pairs = ((int(colour[i : i + 2], 16), int(other[i : i + 2], 16)) for i in (1, 3, 5))
+    return "#" + "".join(f"{round(a + (b - a) * share):02x}" for a, b in pairs)
 
 
 def number(value: float, digits: int = 3) -> str:

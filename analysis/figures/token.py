@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 
-from analysis.figures import style
+from analysis.figures import by_layer, style
 from analysis.figures.style import Theme
 from analysis.statistic import Statistic
 from analysis.token_metrics import TokenGates
@@ -122,13 +123,7 @@ def router_scores(
             + "<extra></extra>",
         )
     if scores.chance is not None:
-        soft = style.INK[theme]["soft"]
-        made.add_hline(
-            y=float(scores.chance),
-            line={"color": soft, "width": 1.5, "dash": "dash"},
-            annotation={"text": words("figures.load.uniform_line"), "font": {"size": 11, "color": soft}},
-            annotation_position="top right",
-        )
+        style.level(made, float(scores.chance), words("figures.load.uniform_line"), theme)
     made.update_layout(barmode="overlay")
     made.update_xaxes(showgrid=False, title={"text": words("figures.axis.place")})
     made.update_yaxes(rangemode="tozero", title={"text": words(f"figures.axis.{scores.unit}")})
@@ -160,50 +155,36 @@ def uncertainty(
     made.set_subplots(1, len(names), shared_yaxes=True, horizontal_spacing=0.06)
     ink, positions = style.INK[theme], np.arange(len(layers))
     for column, name in enumerate(names, 1):
-        place = {"row": 1, "col": column, "showlegend": column == 1}
+        place: dict[str, Any] = {"row": 1, "col": column, "showlegend": column == 1}
         chance = np.broadcast_to(np.asarray(one[name].chance), positions.shape)
         if name in many:
-            low, high = many[name].values[:, 0], many[name].values[:, -1]
-            made.add_scatter(
-                x=np.concatenate([high, low[::-1]]),
-                y=np.concatenate([positions, positions[::-1]]),
-                fill="toself",
-                mode="lines",
-                line={"width": 0},
-                fillcolor=ink["grid"],
+            by_layer.band(
+                made,
+                many[name].values[:, 0],
+                many[name].values[:, -1],
+                ink["grid"],
                 name=words("figures.token.band_name", phase=phase),
                 legendgroup="band",
-                hoverinfo="skip",
                 **place,
             )
-        made.add_scatter(
-            x=chance,
-            y=positions,
-            mode="lines",
-            line={"color": ink["soft"], "width": 1.5, "dash": "dash"},
-            name=words("figures.token.no_preference"),
-            legendgroup="chance",
-            hoverinfo="skip",
-            **place,
-        )
+        no_preference = words("figures.token.no_preference")
+        by_layer.ruler(made, chance, theme, name=no_preference, legendgroup="chance", **place)
         label = words(f"figures.token.{name}")
-        made.add_scatter(
-            x=one[name].values,
-            y=positions,
-            customdata=np.stack([np.asarray(layers), chance], -1),
-            mode="lines+markers",
-            line={"color": style.phase_colour(first.phase, theme), "width": 2},
-            marker={"size": 6},
+        hover = words(
+            "figures.token.uncertainty_hover",
+            measure=label,
+            layer="%{customdata[0]}",
+            value="%{x:.3g}",
+            chance="%{customdata[1]:.3g}",
+        )
+        by_layer.line(
+            made,
+            one[name].values,
+            style.phase_colour(first.phase, theme),
+            hover,
+            [np.asarray(layers), chance],
             name=words("figures.token.this"),
             legendgroup="token",
-            hovertemplate=words(
-                "figures.token.uncertainty_hover",
-                measure=label,
-                layer="%{customdata[0]}",
-                value="%{x:.3g}",
-                chance="%{customdata[1]:.3g}",
-            )
-            + "<extra></extra>",
             **place,
         )
         made.update_xaxes(title={"text": label}, rangemode="tozero", nticks=3, tickangle=0, row=1, col=column)
