@@ -20,7 +20,7 @@ from analysis.confidence import ConfidenceSums, confidence_sums, sum_up
 from analysis.errors import BadValue
 from analysis.metrics import absent_experts, expert_counts, per_layer
 from analysis.recordings import INDEX, NO_LABELS, Entry, read_entries
-from analysis.report_provenance import Facts
+from analysis.report_provenance import Facts, together
 from analysis.statistic import Statistic
 from analysis.storage import load
 from analysis.trace import PHASE_GROUPS, Phase, RouterSpec, RoutingTrace
@@ -183,7 +183,7 @@ def gather(
 
 def merged(groups: Sequence[Group]) -> Group:
     """Several groups as one, for what is said of all recordings together."""
-    whole = replace(groups[0], name="", facts=Facts())
+    whole = replace(groups[0], name="", facts=together([g.facts for g in groups]))
     whole.traces = sum(g.traces for g in groups)
     whole.prompts = set().union(*(g.prompts for g in groups))
     for name in ("tokens", "rows", "counts"):

@@ -20,6 +20,7 @@ from analysis.shares import MIN_ROWS
 from analysis.words import Words
 
 LEFT_OUT_SHOWN = 20
+BUNDLED = Path(__file__).resolve().parent.parent / "assets" / "mini-qwen3-moe"
 
 
 def method(content: Content, words: Words) -> Html:
@@ -128,7 +129,8 @@ def _record_command(folder: Path, entries: Sequence[Entry]) -> str:
 
 
 def _recorded_options(settings: dict[str, Any], lines: Sequence[dict[str, Any]]) -> list[str]:
-    said = ["--model", str(settings["model"])] if settings.get("model") else []
+    model = str(settings.get("model") or "")
+    said = ["--model", model] if model and Path(model) != BUNDLED else []
     modes = {line.get("hard_switch") for line in lines} & {"thinking", "non-thinking"}
     if modes:
         said += ["--mode", "both" if len(modes) > 1 else str(modes.pop())]

@@ -15,6 +15,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from analysis.comparing import Comparison
+from analysis.contrast import mean_load
 from analysis.figures import contrast as contrast_figures
 from analysis.figures import load as load_figures
 from analysis.figures.style import Theme
@@ -117,13 +118,13 @@ def _by_layer(found: Comparison, words: Words) -> Html:
 
 def _loads(content: Content, words: Words) -> list[Picture]:
     """The sorted loads of one layer: both sides of a comparison in one picture, else a picture a group."""
-    sides = [(side, side.group.load(side.phase)) for side in content.sides]
-    sides = [(side, load) for side, load in sides if load.n]
-    if content.comparison is not None and len(sides) == 2:
-        layer = content.comparison.finding.layer
-        loads = {side.name: load for side, load in sides}
-        draw: Draw = lambda theme: contrast_figures.sorted_load(loads, words, theme, layer)  # noqa: E731
-        return [_picture("load", draw, _sorted([*loads.items()], layer, words), words)]
+    found = content.comparison
+    if found is not None:
+        layer, shares = found.finding.layer, found.contrast.shares
+        named = [(name, mean_load(shares, i, found.plan.phases[i])) for i, name in enumerate(found.plan.groups)]
+        draw: Draw = lambda theme: contrast_figures.sorted_load(dict(named), words, theme, layer)  # noqa: E731
+        return [_picture("load", draw, _sorted(named, layer, words), words)]
+    sides = [(side, load) for side in content.sides if (load := side.group.load(side.phase)).n]
     made = []
     for i, (side, load) in enumerate(sides):
         layer = load.along("layer")[int(np.nanargmax(side.group.balance("maximal violation", side.phase).values))]
@@ -157,7 +158,7 @@ def _named(heading: str, group: Group, content: Content, words: Words) -> Html:
     """The heading, with whose it is where there are several."""
     if len(content.recorded.groups) == 1:
         return text(heading)
-    return join([heading, ": ", group_name(group.name, words)])
+    return join([heading, " · ", group_name(group.name, words)])
 
 
 def _of_group(content: Content, group: Group, number: int, words: Words) -> list[Picture]:

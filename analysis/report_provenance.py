@@ -33,6 +33,7 @@ LISTED = (
 """Facts in the order they are shown; others follow by name."""
 _ELSEWHERE = frozenset(("messages", "created", "capture_check", "model_name", "hard_switch", "parent"))
 _MAY_DIFFER = frozenset(("mode", "seed", "finish_reason", "device"))
+_ONLY_SAMPLED = frozenset(("sampling.top_p", "sampling.top_k", "sampling.min_p"))  # do nothing at temperature 0
 MOST = 200  # characters of a value
 ABSENT = ""
 
@@ -77,6 +78,19 @@ class Facts:
         return found.most_common() + ([(ABSENT, missing)] if missing else [])
 
 
+def together(groups: Sequence[Facts]) -> Facts:
+    """Several groups' facts as one."""
+    whole = Facts(sum(g.traces for g in groups))
+    for group in groups:
+        for name, values in group.values.items():
+            whole.values.setdefault(name, Counter()).update(values)
+    whole.checked, whole.passed = sum(g.checked for g in groups), sum(g.passed for g in groups)
+    whole.least_match = min((g.least_match for g in groups if g.least_match is not None), default=None)
+    times = [time for g in groups if g.created for time in g.created]
+    whole.created = (min(times), max(times)) if times else None
+    return whole
+
+
 def names(groups: Sequence[Facts]) -> list[str]:
     """Every fact of any group, those of ``LISTED`` first."""
     known = {name for facts in groups for name in facts.values}
@@ -98,8 +112,15 @@ def mixed(groups: Sequence[Facts]) -> list[str]:
     return [name for name in _comparable(groups) if any(len(f.counted(name)) > 1 for f in groups if f.traces)]
 
 
+def shared(groups: Sequence[Facts], name: str) -> bool:
+    """All traces of all groups have the same value."""
+    return len(together(groups).counted(name)) == 1
+
+
 def _comparable(groups: Sequence[Facts]) -> list[str]:
-    return [name for name in names(groups) if name.split(".")[0] not in _MAY_DIFFER]
+    greedy = all(value in ("0", "0.0") for value, _ in together(groups).counted("sampling.temperature"))
+    idle = _ONLY_SAMPLED if greedy else frozenset()
+    return [name for name in names(groups) if name.split(".")[0] not in _MAY_DIFFER and name not in idle]
 
 
 def _flat(provenance: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -172,25 +172,24 @@ def _fact(name: str, words: Words) -> str:
 
 
 def recorded(content: Content, words: Words) -> Html:
-    """Routers, provenance and prompts."""
+    """Routers, provenance and prompts: what differs between groups first, then what all recordings share."""
     groups = content.recorded.groups
     facts = [group.facts for group in groups]
-    several = len(groups) > 1
-    apart = set(provenance.differing(facts))
-    head = [words("report.what"), *(group_name(g.name, words) for g in groups)]
-    lines: list[list[Any]] = [[words("report.routers"), *([_routers(content)] * len(groups))]]
-    for name in provenance.names(facts):
-        mark = tag("span", f" {words('report.differs')}", class_="differs") if several and name in apart else ""
-        lines.append([join([_fact(name, words), mark]), *(_values(f, name, words) for f in facts)])
-    lines.append([words("page.key_capture_check"), *(_checked(f, words) for f in facts)])
-    lines.append([words("page.key_created"), *(_created(f, words) for f in facts)])
-    return join(
-        [
-            tag("p", words("report.recorded_note")),
-            table(words("report.facts_table"), head, lines, numbers=99),
-            _prompts(content.recorded, words),
-        ]
-    )
+    whole, known = provenance.together(facts), provenance.names(facts)
+    apart = [n for n in known if len(facts) > 1 and not provenance.shared(facts, n)]
+    said = [tag("p", words("report.recorded_note"))]
+    if apart:
+        head = [words("report.what"), *(group_name(g.name, words) for g in groups)]
+        lines = [[_fact(name, words), *(_values(f, name, words) for f in facts)] for name in apart]
+        said.append(table(words("report.facts_apart"), head, lines, numbers=99))
+    rows: list[list[Any]] = [[words("report.routers"), _routers(content)]]
+    rows += [[_fact(name, words), _values(whole, name, words)] for name in known if name not in apart]
+    rows += [
+        [words("page.key_capture_check"), _checked(whole, words)],
+        [words("page.key_created"), _created(whole, words)],
+    ]
+    head = [words("report.what"), words("report.all_recordings")]
+    return join([*said, table(words("report.facts_table"), head, rows, numbers=99), _prompts(content.recorded, words)])
 
 
 def _routers(content: Content) -> str:
