@@ -206,7 +206,7 @@ def _expect_ours(out: Path) -> None:
         if out.exists() and f'name="generator" content="{GENERATOR}"' not in _beginning(out):
             raise BadValue(f"{out} exists and is not a report of this program; choose another name or remove it.")
     except (OSError, ValueError) as error:
-        raise BadValue(f"{out} cannot be written: {getattr(error, 'strerror', None) or error}.") from None
+        raise BadValue(f"{out} could not be written: {getattr(error, 'strerror', None) or error}.") from None
 
 
 def _beginning(path: Path) -> str:

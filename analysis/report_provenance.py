@@ -128,7 +128,8 @@ def _flat(provenance: dict[str, Any]) -> Iterator[tuple[str, str]]:
         if key == "model":
             yield key, _shown(provenance.get("model_name") or value)
         elif key == "edits":
-            yield key, ", ".join(map(edit_text, value)) if isinstance(value, list) and value else "none"
+            made = ", ".join(map(edit_text, value)) if isinstance(value, list) else value
+            yield key, _shown(made or "none")
         elif key not in _ELSEWHERE and isinstance(value, dict):
             yield from ((f"{key}.{name}", _shown(inner)) for name, inner in value.items())
         elif key not in _ELSEWHERE:
