@@ -33,6 +33,7 @@ from analysis.words import Words
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets" / "report"
 GENERATOR = "ExpertScope"
+_NO_PLOTS = Html("<style>.plot { display: none; }</style>")
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,9 @@ def render(
         "finding": finding(content, words),
         "recorded": recorded(content, words),
         "sizes": sizes(content, words),
-        "pictures": join([tag("noscript", tag("p", words("report.noscript"))), *(p.in_page(words) for p in drawn)]),
+        "pictures": join(
+            [tag("noscript", _NO_PLOTS, tag("p", words("report.noscript"))), *(p.in_page(words) for p in drawn)]
+        ),
         "experts": experts(content, words),
         "method": method(content, words),
         "limits": limits(content, words),
