@@ -14,8 +14,9 @@ import numpy as np
 
 from analysis.errors import BadValue
 from analysis.metrics import QUANTILES, even_gate, per_layer
+from analysis.pooling import Traces, as_traces
 from analysis.statistic import Statistic
-from analysis.trace import LayerSpec, Phase, RoutingTrace
+from analysis.trace import LayerSpec, Phase, RouterSpec, RoutingTrace
 
 
 @dataclass(frozen=True)
@@ -134,24 +135,28 @@ def uncertainty(trace: RoutingTrace, token: int) -> dict[str, Statistic]:
     if row is None:
         return {}
     phase = Phase(int(trace.phase[token])).label
-    return _uncertainty(trace, lambda values: values[row], ("layer",), {}, 1, phase)
+    arrays = {name: getattr(trace, name) for name in _CHANCES}
+    found = {name: array[row] for name, array in arrays.items() if array is not None}
+    return _uncertainty(found, trace.spec, ("layer",), {}, 1, phase)
 
 
-def uncertainty_quantiles(trace: RoutingTrace, phase: str = "all") -> dict[str, Statistic]:
+def uncertainty_quantiles(traces: Traces, phase: str = "all") -> dict[str, Statistic]:
     """Quantiles (``QUANTILES``) over the tokens of ``phase`` of what ``uncertainty`` gives for one; axes layer,
-    quantile. Empty where nothing was recorded or no row is in ``phase``."""
-    rows = trace.rows_in(phase)
-    if not rows.any():
-        return {}
-    labels = {"quantile": QUANTILES}
-    return _uncertainty(
-        trace,
-        lambda values: np.quantile(values[rows], QUANTILES, axis=0).T,
-        ("layer", "quantile"),
-        labels,
-        int(np.count_nonzero(rows)),
-        phase,
-    )
+    quantile. Empty where no row is in ``phase``; a summary that any of the traces lacks is left out.
+
+    Raises:
+        BadValue: no traces, traces of different routers, or no such phase.
+    """
+    found = as_traces(traces)
+    masks = [trace.rows_in(phase) for trace in found]
+    n = sum(int(np.count_nonzero(mask)) for mask in masks)
+    values = {}
+    for name in _CHANCES:
+        arrays = [getattr(trace, name) for trace in found]
+        if n and all(array is not None for array in arrays):
+            rows = np.concatenate([array[mask] for array, mask in zip(arrays, masks, strict=True)])
+            values[name] = np.quantile(rows, QUANTILES, axis=0).T
+    return _uncertainty(values, found[0].spec, ("layer", "quantile"), {"quantile": QUANTILES}, n, phase)
 
 
 def row_of(trace: RoutingTrace, token: int) -> int | None:
@@ -166,32 +171,28 @@ def row_of(trace: RoutingTrace, token: int) -> int | None:
     return row if 0 <= row < trace.num_rows else None
 
 
+_CHANCES: dict[str, tuple[str, Callable[[LayerSpec], float]]] = {
+    "entropy": ("nats", lambda layer: np.log(layer.num_experts)),
+    "margin": ("probability", lambda layer: 0.0),
+    "top_k_mass": ("probability", lambda layer: layer.top_k / layer.num_experts),
+}
+
+
 def _uncertainty(
-    trace: RoutingTrace,
-    pick: Callable[[np.ndarray], np.ndarray],
-    axes: tuple[str, ...],
-    labels: dict[str, Any],
-    n: int,
-    phase: str,
+    values: dict[str, np.ndarray], spec: RouterSpec, axes: tuple[str, ...], labels: dict[str, Any], n: int, phase: str
 ) -> dict[str, Statistic]:
-    chances: dict[str, tuple[str, Callable[[LayerSpec], float]]] = {
-        "entropy": ("nats", lambda layer: np.log(layer.num_experts)),
-        "margin": ("probability", lambda layer: 0.0),
-        "top_k_mass": ("probability", lambda layer: layer.top_k / layer.num_experts),
-    }
     found = {}
-    for name, (unit, chance) in chances.items():
-        array = getattr(trace, name)
-        if array is not None:
-            level = per_layer(trace.spec, chance)
-            found[name] = Statistic(
-                name,
-                pick(array).astype(np.float64),
-                axes,
-                {"layer": trace.spec.layer_numbers, **labels},
-                unit=unit,
-                chance=level if len(axes) == 1 else level[:, None],
-                n=n,
-                phase=phase,
-            )
+    for name, table in values.items():
+        unit, chance = _CHANCES[name]
+        level = per_layer(spec, chance)
+        found[name] = Statistic(
+            name,
+            table.astype(np.float64),
+            axes,
+            {"layer": spec.layer_numbers, **labels},
+            unit=unit,
+            chance=level if len(axes) == 1 else level[:, None],
+            n=n,
+            phase=phase,
+        )
     return found

@@ -5,6 +5,7 @@ Knows arrays with a value a layer. Does not know what they measure.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import plotly.graph_objects as go
 
 from analysis.figures import style
 from analysis.figures.style import Theme
+from analysis.words import Words
 
 
 def band(made: go.Figure, low: np.ndarray, high: np.ndarray, colour: str, **settings: Any) -> None:
@@ -65,3 +67,10 @@ def ruler(
         hoverinfo="skip",
         **more,
     )
+
+
+def share_axis(made: go.Figure, layers: Sequence[int], words: Words, theme: Theme) -> go.Figure:
+    """The axis of layers for subplots side by side, named once."""
+    style.style_axes(made, theme)
+    made.update_yaxes(**{**style.layer_axis(layers, words), "title": {"text": ""}})
+    return made.update_yaxes(title={"text": words("figures.axis.layer")}, col=1)

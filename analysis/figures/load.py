@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from analysis.figures import style
+from analysis.figures import by_layer, ratio, style
 from analysis.figures.style import Theme
 from analysis.statistic import Statistic
 from analysis.words import Words
@@ -27,36 +27,16 @@ def load_map(load: Statistic, words: Words, theme: Theme, name: str = "") -> go.
     made = style.figure(f"{name} · {title}" if name else title, subtitle, theme, height, below=style.BAR_ROOM)
     if not load.n or not layers:
         return style.note(made, words("figures.no_rows"), theme)
-    uniform = np.asarray(load.chance)
-    ratio = load.values / uniform
-    with np.errstate(divide="ignore"):
-        level = np.clip(np.log2(ratio), -style.LOAD_SPAN, style.LOAD_SPAN)
-    made.add_heatmap(
-        z=level,
-        customdata=np.stack([100 * load.values, ratio, np.broadcast_to(100 * uniform, ratio.shape)], -1),
-        text=[[str(layer)] * level.shape[1] for layer in layers],
-        hovertemplate=words(
-            "figures.load.map_hover",
-            layer="%{text}",
-            expert="%{x}",
-            share="%{customdata[0]:.3g} %",
-            ratio="%{customdata[1]:.2f}",
-            chance="%{customdata[2]:.3g} %",
-        )
-        + "<extra></extra>",
-        colorscale=style.scale(style.LOAD[theme]),
-        zmid=0,
-        zmin=-style.LOAD_SPAN,
-        zmax=style.LOAD_SPAN,
-        xgap=1 if level.shape[1] <= 64 else 0,
-        ygap=1,
-        colorbar=style.colour_bar(
-            words("figures.load.bar"),
-            theme,
-            tickvals=[-2, -1, 0, 1, 2],
-            ticktext=["≤ ¼", "½", "1", "2", "≥ 4"],
-        ),
+    hover = words(
+        "figures.load.map_hover",
+        layer="%{customdata[3]}",
+        expert="%{x}",
+        share="%{customdata[0]:.3g} %",
+        ratio="%{customdata[1]:.2f}",
+        chance="%{customdata[2]:.3g} %",
     )
+    numbers, bar = np.array(layers)[:, None], words("figures.load.bar")
+    ratio.heat(made, 100 * load.values, 100 * np.asarray(load.chance), hover, [numbers], bar, theme)
     made.update_yaxes(showgrid=False, **style.layer_axis(layers, words))
     made.update_xaxes(showgrid=False, title={"text": words("figures.axis.expert")})
     return made
@@ -181,10 +161,7 @@ def balance(
                 col=column,
             )
         made.update_xaxes(title={"text": label}, nticks=3, tickangle=0, row=1, col=column)
-    style.style_axes(made, theme)
-    made.update_yaxes(**{**style.layer_axis(layers, words), "title": {"text": ""}})
-    made.update_yaxes(title={"text": words("figures.axis.layer")}, col=1)
-    return made
+    return by_layer.share_axis(made, layers, words, theme)
 
 
 def _uniform(load: Statistic, layer: int | None = None) -> str:

@@ -189,6 +189,11 @@ def sample(statistic: Statistic, words: Words) -> str:
     return f"{text} · {words('figures.sample.few' if statistic.n_unit == 'tokens' else 'figures.sample.few_of')}"
 
 
+def samples(statistics: Sequence[Statistic], words: Words) -> str:
+    """The sample of each, one after the other."""
+    return " · ".join(sample(statistic, words) for statistic in statistics)
+
+
 def phases(name: str, words: Words) -> str:
     """The name of a phase, or of several joined by ", " or " − ", in the reader's language."""
     for mark in (", ", " − "):
@@ -260,6 +265,12 @@ def mixed(colour: str, other: str, share: float) -> str:
     """``colour`` with a ``share`` of ``other`` in it; both as "#rrggbb"."""
     pairs = ((int(colour[i : i + 2], 16), int(other[i : i + 2], 16)) for i in (1, 3, 5))
     return "#" + "".join(f"{round(a + (b - a) * share):02x}" for a, b in pairs)
+
+
+def faint(colour: str, opacity: float = 0.2) -> str:
+    """``colour`` as something to see through."""
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{opacity})"
 
 
 def number(value: float, digits: int = 3) -> str:

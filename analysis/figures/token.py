@@ -188,10 +188,7 @@ def uncertainty(
             **place,
         )
         made.update_xaxes(title={"text": label}, rangemode="tozero", nticks=3, tickangle=0, row=1, col=column)
-    style.style_axes(made, theme)
-    made.update_yaxes(**{**style.layer_axis(layers, words), "title": {"text": ""}})
-    made.update_yaxes(title={"text": words("figures.axis.layer")}, col=1)
-    return made
+    return by_layer.share_axis(made, layers, words, theme)
 
 
 def layer_heatmap(
