@@ -1,7 +1,8 @@
 """A report: recordings, and what a comparison of them found, as one HTML file that needs nothing else.
 
 Knows the order of the parts and how the file is written. Each part is in a file of its own: ``report_gather`` (what was
-recorded) → ``report_sections``, ``report_pictures``, ``report_experts``, ``report_method`` → ``assets/report/``.
+recorded) → ``report_sections``, ``report_recorded``, ``report_pictures``, ``report_experts``, ``report_method`` →
+``assets/report/``.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from analysis.report_gather import Recorded, find_entries, gather, merged
 from analysis.report_html import Html, items, join, json_in_script, tag, text
 from analysis.report_method import limits, method, reproduce
 from analysis.report_pictures import pictures
-from analysis.report_sections import Content, finding, recorded, sizes, title
+from analysis.report_recorded import recorded, sizes
+from analysis.report_sections import Content, finding, title
 from analysis.storage import write_whole
 from analysis.words import Words
 
@@ -120,7 +122,7 @@ def render(
 ) -> str:
     """The whole file."""
     words = Words(options.language)
-    drawn = pictures(content, words)
+    drawn = pictures(content, entries, words)
     heading = options.title or title(content, words)
     places = list(map(str, paths))
     compare = ["compare", *places, *options.arguments(), "--json"] if _comparable(content, paths) else []

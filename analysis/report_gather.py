@@ -15,17 +15,18 @@ from typing import Any
 import numpy as np
 
 from analysis import counts as from_counts
-from analysis.coactivation import count_pairs
-from analysis.confidence import ConfidenceSums, confidence_sums, sum_up
+from analysis.coactivation import count_pairs, lift_of, routed_tokens
 from analysis.errors import BadValue
 from analysis.metrics import absent_experts, expert_counts, per_layer
 from analysis.recordings import INDEX, NO_LABELS, Entry, read_entries
 from analysis.report_provenance import Facts, together
+from analysis.report_sample import SummarySample
 from analysis.statistic import Statistic
 from analysis.storage import load
 from analysis.trace import PHASE_GROUPS, Phase, RouterSpec, RoutingTrace
 
 PHASES = tuple(phase.label for phase in Phase)
+PAIR_TOKENS = 20  # below which an expert's company is not shown: ratios of rare experts are wild
 
 
 @dataclass
@@ -39,9 +40,8 @@ class Group:
         prompts: their digests.
         tokens, rows: by phase; a turn's last token has no row.
         counts: by phase, (L, E) selections.
-        confidence: sums over its tokens.
+        summaries: by phase, how sure the routers were.
         facts: where the traces come from.
-        pairs: (E, E) how many tokens used both experts, in ``Recorded.pair_layer``.
     """
 
     name: str
@@ -51,9 +51,8 @@ class Group:
     tokens: dict[str, int] = field(default_factory=lambda: dict.fromkeys(PHASES, 0))
     rows: dict[str, int] = field(default_factory=lambda: dict.fromkeys(PHASES, 0))
     counts: dict[str, np.ndarray] = field(default_factory=dict)
-    confidence: ConfidenceSums | None = None
+    summaries: dict[str, SummarySample] = field(default_factory=lambda: {p: SummarySample(p) for p in PHASES})
     facts: Facts = field(default_factory=Facts)
-    pairs: np.ndarray | None = None
 
     def add(self, entry: Entry, trace: RoutingTrace) -> None:
         self.traces += 1
@@ -64,8 +63,7 @@ class Group:
             rows = trace.rows_in(name)
             self.rows[name] += int(np.count_nonzero(rows))
             self.counts[name] = self.counts.get(name, 0) + expert_counts(trace, rows)
-        sums = confidence_sums(trace)
-        self.confidence = sums if self.confidence is None else sum_up([self.confidence, sums])
+            self.summaries[name].add(trace)
         self.facts.add(trace.provenance)
 
     def rows_in(self, phase: str) -> int:
@@ -99,14 +97,12 @@ class Recorded:
     groups: in the order of the comparison.
     prompts: (prompt, labels, number of traces), one a prompt.
     beside: traces that belong to neither group.
-    pair_layer: the model's number of the layer whose pairs were counted; None where none were.
     """
 
     spec: RouterSpec
     groups: tuple[Group, ...]
     prompts: tuple[tuple[str, str, int], ...]
     beside: int
-    pair_layer: int | None = None
 
 
 def find_entries(paths: Sequence[Path]) -> list[Entry]:
@@ -142,15 +138,12 @@ def _entry(path: Path) -> Entry:
     return Entry(path, trace.prompt, digest, str(about.get("model_name") or about.get("model") or ""), line)
 
 
-def gather(
-    entries: Sequence[Entry], by: str, names: Sequence[str] = (), pairs: tuple[int, str] | None = None
-) -> Recorded:
+def gather(entries: Sequence[Entry], by: str, names: Sequence[str] = ()) -> Recorded:
     """Read every trace once.
 
     Args:
         by: the label whose values make the groups; "phase" makes one group of all.
         names: the groups wanted and their order; all, in the order they come in, where it is empty.
-        pairs: the model's number of a layer and the phase in which its pairs of experts are counted.
 
     Raises:
         UserError: a trace is damaged, dense or of other routers than the others.
@@ -160,7 +153,7 @@ def gather(
     spec: RouterSpec | None = None
     beside = 0
     for entry in entries:
-        name = "" if by == "phase" else entry.label(by) or ""
+        name = _group_of(entry, by)
         if names and by != "phase" and name not in names:
             beside += 1
             continue
@@ -172,13 +165,11 @@ def gather(
             raise BadValue(f"{entry.path} comes from other routers than the traces before it; report on them apart.")
         group = groups.setdefault(name, Group(name, spec))
         group.add(entry, trace)
-        if pairs:
-            _add_pairs(group, trace, *pairs)
         text, labels, number = prompts.get(entry.digest, (entry.prompt, _labels(entry), 0))
         prompts[entry.digest] = text, labels, number + 1
     assert spec is not None
     ordered = [groups[name] for name in names if name in groups] if names and by != "phase" else list(groups.values())
-    return Recorded(spec, tuple(ordered), tuple(prompts.values()), beside, pairs[0] if pairs else None)
+    return Recorded(spec, tuple(ordered), tuple(prompts.values()), beside)
 
 
 def merged(groups: Sequence[Group]) -> Group:
@@ -191,10 +182,24 @@ def merged(groups: Sequence[Group]) -> Group:
     return whole
 
 
-def _add_pairs(group: Group, trace: RoutingTrace, layer: int, phase: str) -> None:
-    ids = trace.expert_ids[trace.rows_in(phase)][:, [trace.spec.position(layer)]]
-    found = count_pairs(ids, trace.spec.num_experts)[0]
-    group.pairs = found if group.pairs is None else group.pairs + found
+def pair_lift(entries: Sequence[Entry], by: str, name: str, phase: str, layer: int) -> Statistic:
+    """``coactivation.coactivation_lift`` of one layer, its model's number, over all traces of a group; experts with
+    fewer than ``PAIR_TOKENS`` tokens are left out. Reads the group's traces again."""
+    both: Any = 0
+    routed: Any = 0
+    n = 0
+    for entry in entries:
+        if _group_of(entry, by) == name:
+            trace = load(entry.path)
+            position, rows = trace.spec.position(layer), np.flatnonzero(trace.rows_in(phase))
+            spec = RouterSpec((trace.spec.layers[position],))
+            both = both + count_pairs(trace.expert_ids[rows][:, [position]], spec.num_experts)
+            routed, n = routed + routed_tokens(trace, rows)[[position]], n + len(rows)
+    return lift_of(both, routed, n, spec, phase, PAIR_TOKENS)
+
+
+def _group_of(entry: Entry, by: str) -> str:
+    return "" if by == "phase" else entry.label(by) or ""
 
 
 def _labels(entry: Entry) -> str:

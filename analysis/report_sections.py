@@ -1,4 +1,4 @@
-"""The text of a report: the finding and its cautions, what was recorded, and sample sizes.
+"""The head of a report: what it is about, the finding in words, and its cautions.
 
 Knows what was gathered and compared. Does not know pictures, tests or files; how it was done says ``report_method``.
 """
@@ -6,7 +6,6 @@ Knows what was gathered and compared. Does not know pictures, tests or files; ho
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -15,13 +14,11 @@ from analysis.comparing import Comparison
 from analysis.errors import UserError
 from analysis.figures import style
 from analysis.findings import in_words
-from analysis.report_gather import PHASES, Group, Recorded, merged
-from analysis.report_html import Html, details, foreign, items, join, table, tag
+from analysis.report_gather import Group, Recorded, merged
+from analysis.report_html import Html, foreign, items, join, tag
 from analysis.report_provenance import Facts
 from analysis.words import Words
 
-VALUES_SHOWN = 6  # of one fact in one group
-PROMPTS_SHOWN = 2_000
 FEW_TOKENS = 30  # routed tokens of a side below which a load says little
 
 
@@ -124,7 +121,7 @@ def _cautions(content: Content, words: Words) -> list[str]:
         said.append(words("report.caution.differ", facts=_facts_named(apart, facts, words)))
     mixed = [n for n in provenance.mixed(facts) if n not in {*apart, *expected}]
     if mixed:
-        said.append(words("report.caution.mixed", facts=", ".join(_fact(n, words) for n in mixed)))
+        said.append(words("report.caution.mixed", facts=", ".join(fact_name(n, words) for n in mixed)))
     traces, passed = sum(f.traces for f in facts), sum(f.passed for f in facts)
     if passed < traces:
         said.append(words("report.caution.unchecked", n=f"{traces - passed:,}", m=f"{traces:,}"))
@@ -159,113 +156,16 @@ def _facts_named(names: list[str], facts: list[Facts], words: Words) -> str:
     shown = []
     for name in names:
         values = [", ".join(v or words("report.not_said") for v, _ in f.counted(name)[:2]) for f in facts]
-        shown.append(f"{_fact(name, words)} ({' / '.join(values)})")
+        shown.append(f"{fact_name(name, words)} ({' / '.join(values)})")
     return ", ".join(shown)
 
 
-def _fact(name: str, words: Words) -> str:
+def fact_name(name: str, words: Words) -> str:
     """A fact's name for people; those nobody knows keep their key."""
     first, _, rest = name.partition(".")
     key = next((k for k in (f"page.key_{first}", f"report.fact.{first}") if k in words), None)
     said = words(key) if key else first
     return f"{said}: {rest}" if rest else said
-
-
-def recorded(content: Content, words: Words) -> Html:
-    """Routers, provenance and prompts: what differs between groups first, then what all recordings share."""
-    groups = content.recorded.groups
-    facts = [group.facts for group in groups]
-    whole, known = provenance.together(facts), provenance.names(facts)
-    apart = [n for n in known if len(facts) > 1 and not provenance.shared(facts, n)]
-    said = [tag("p", words("report.recorded_note"))]
-    if apart:
-        head = [words("report.what"), *(group_name(g.name, words) for g in groups)]
-        lines = [[_fact(name, words), *(_values(f, name, words) for f in facts)] for name in apart]
-        said.append(table(words("report.facts_apart"), head, lines, numbers=99))
-    rows: list[list[Any]] = [[words("report.routers"), _routers(content)]]
-    rows += [[_fact(name, words), _values(whole, name, words)] for name in known if name not in apart]
-    rows += [
-        [words("page.key_capture_check"), _checked(whole, words)],
-        [words("page.key_created"), _created(whole, words)],
-    ]
-    head = [words("report.what"), words("report.all_recordings")]
-    return join([*said, table(words("report.facts_table"), head, rows, numbers=99), _prompts(content.recorded, words)])
-
-
-def _routers(content: Content) -> str:
-    spec = content.recorded.spec
-    experts, k = spec.shared_value("num_experts"), spec.shared_value("top_k")
-    scoring = ", ".join(dict.fromkeys(layer.scoring for layer in spec.layers))
-    return f"{spec.num_moe_layers} MoE ({_spans(spec.layer_numbers)}) · {experts} · top-{k} · {scoring}"
-
-
-def _spans(numbers: list[int]) -> str:
-    """ "0–5, 7": runs of consecutive numbers."""
-    cuts = [i for i in range(1, len(numbers)) if numbers[i] != numbers[i - 1] + 1]
-    runs = [numbers[a:b] for a, b in zip([0, *cuts], [*cuts, len(numbers)], strict=True)]
-    return ", ".join(str(r[0]) if len(r) == 1 else f"{r[0]}–{r[-1]}" for r in runs)
-
-
-def _values(facts: Facts, name: str, words: Words) -> Html:
-    counted = facts.counted(name)
-    shown: list[Html] = []
-    for value, number in counted[:VALUES_SHOWN]:
-        said = foreign(value) if value else tag("i", words("report.not_said"))
-        shown.append(join([said, f" ({number:,})"]) if len(counted) > 1 else said)
-    if len(counted) > VALUES_SHOWN:
-        shown.append(Html(words("report.more_values", n=f"{len(counted) - VALUES_SHOWN:,}")))
-    return join(shown, ", ")
-
-
-def _checked(facts: Facts, words: Words) -> str:
-    match = "–" if facts.least_match is None else f"{facts.least_match:.2%}"
-    return words("report.checked", n=f"{facts.passed:,}", m=f"{facts.traces:,}", match=match)
-
-
-def _created(facts: Facts, words: Words) -> Html:
-    if facts.created is None:
-        return tag("i", words("report.not_said"))
-    first, last = facts.created
-    return foreign(first if first == last else f"{first} – {last}")
-
-
-def _prompts(found: Recorded, words: Words) -> Html:
-    head = [words("report.number"), words("report.prompt"), words("report.labels"), words("report.recordings")]
-    shown = found.prompts[:PROMPTS_SHOWN]
-    rows = [[i, foreign(text), foreign(labels), f"{n:,}"] for i, (text, labels, n) in enumerate(shown, 1)]
-    title = words("report.prompts", n=f"{len(found.prompts):,}")
-    more = len(found.prompts) - len(shown)
-    rest = tag("p", words("report.prompts_more", n=f"{more:,}")) if more else ""
-    return details(title, table(title, head, rows, numbers=3), rest)
-
-
-def sizes(content: Content, words: Words) -> Html:
-    """How many recordings, prompts and routed tokens each group has."""
-    head = [
-        words("report.group"),
-        words("report.recordings"),
-        words("report.prompts_column"),
-        *(words(f"figures.phase.{phase}") for phase in PHASES),
-    ]
-    rows = [
-        [group_name(g.name, words), f"{g.traces:,}", f"{len(g.prompts):,}", *(f"{g.rows[p]:,}" for p in PHASES)]
-        for g in content.recorded.groups
-    ]
-    said = [table(words("report.sizes_table"), head, rows), tag("p", words("report.sizes_note"))]
-    if content.comparison is not None:
-        shares = content.comparison.contrast.shares
-        a, b = content.comparison.plan.groups
-        entered = words(
-            "report.entered",
-            a=a,
-            b=b,
-            n=f"{len(shares.first):,}",
-            m=f"{len(shares.second):,}",
-            rows_a=f"{shares.rows[0]:,}",
-            rows_b=f"{shares.rows[1]:,}",
-        )
-        said.append(tag("p", entered))
-    return join(said)
 
 
 def phase_name(phase: str, words: Words) -> str:

@@ -15,15 +15,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis import report_provenance, storage
+from analysis import report_gather, report_provenance, report_sample, storage
+from analysis.coactivation import coactivation_lift
 from analysis.comparing import compare_folders, to_json
-from analysis.confidence import confidence_by_phase
 from analysis.errors import BadValue, TraceError, UserError
 from analysis.findings import in_words
 from analysis.metrics import expert_load, max_violation
 from analysis.report import Options, read, write_report
 from analysis.report_html import foreign, items, json_in_script, table, tag
 from analysis.report_provenance import Facts
+from analysis.token_metrics import uncertainty_quantiles
 from analysis.trace import Phase
 from analysis.words import LANGUAGES, Words
 from tests.make_recording import both_modes, write_recording
@@ -336,9 +337,23 @@ def test_gathered_sums_are_those_of_the_traces(folder):
     for phase in ("prompt", "generated", "all"):
         np.testing.assert_array_equal(thinking.load(phase).values, expert_load(traces, phase).values)
         assert thinking.rows_in(phase) == sum(int(t.rows_in(phase).sum()) for t in traces)
-    mean = confidence_by_phase(traces)["entropy"].values
-    found = thinking.confidence.totals["entropy"] / thinking.confidence.tokens[:, None]
-    np.testing.assert_allclose(found, mean, rtol=1e-6)
+        lift = coactivation_lift(traces, phase, report_gather.PAIR_TOKENS).values[1:]
+        np.testing.assert_array_equal(report_gather.pair_lift(entries, "mode", "thinking", phase, 2).values, lift)
+    for name, wanted in uncertainty_quantiles(traces, "answer").items():
+        np.testing.assert_allclose(thinking.summaries["answer"].quantiles(thinking.spec)[name].values, wanted.values)
+
+
+def test_many_rows_are_sampled_evenly(monkeypatch):
+    monkeypatch.setattr(report_sample, "MOST", 1000)
+    traces = [make_trace(rows=400, layers=1, seed=seed) for seed in range(40)]
+    sample = report_sample.SummarySample("answer")
+    for each in traces:
+        sample.add(each)
+    found, wanted = sample.quantiles(traces[0].spec), uncertainty_quantiles(traces, "answer")
+    assert len(sample._keys) == 1000 < sample.seen == found["entropy"].n == wanted["entropy"].n
+    np.testing.assert_allclose(found["entropy"].values, wanted["entropy"].values, atol=0.06)
+    sample.add(make_trace(rows=40, layers=1, summaries=False))
+    assert sample.quantiles(traces[0].spec) == {}
 
 
 def test_html_helpers_escape():
