@@ -208,6 +208,8 @@ def _expect_ours(out: Path) -> None:
             raise BadValue(f"{out} is a folder; give --out a file name such as report.html.")
         if not out.parent.is_dir():
             raise BadValue(f"{out.parent} is not a folder, so {out.name} cannot be written there.")
+        if out.exists() and not out.is_file():
+            raise BadValue(f"{out} is not a file that can be replaced; give --out a file name such as report.html.")
         if out.exists() and f'name="generator" content="{GENERATOR}"' not in _beginning(out):
             raise BadValue(f"{out} exists and is not a report of this program; choose another name or remove it.")
     except (OSError, ValueError) as error:

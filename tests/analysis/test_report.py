@@ -300,6 +300,7 @@ def test_what_cannot_be_reported_is_one_sentence(folder, tmp_path):
         ([tmp_path / "bad.safetensors"], "r.html", "bad.safetensors cannot be opened"),
         ([folder], "mine.html", "is not a report of this program"),
         ([folder], ".", "is a folder"),
+        ([folder], os.devnull, "is not a file that can be replaced"),
         ([folder], "none/r.html", "is not a folder"),
         ([folder], "n" * 300, "could not be written"),
         ([folder], "\0", "could not be written"),
