@@ -14,7 +14,7 @@
 VENV := .venv
 PY := $(VENV)/bin/python
 PIP_INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check
-CODE := analysis app app.py tests training benchmarks
+CODE := analysis app app.py tests training benchmarks examples
 SETUP_HELP := Set-up stopped. The lines above say why; run the same command again to go on.
 
 help: ## list these commands

@@ -70,14 +70,23 @@ def coactivation_lift(traces: Traces, phase: str = "all", minimum: int = 1) -> S
     """
     found = as_traces(traces)
     both, n, spec = _gathered(found, phase)
-    routed = np.zeros(spec.num_moe_layers)
-    for trace in found:
-        routed += (trace.expert_ids[trace.rows_in(phase)] != spec.no_expert).any(-1).sum(0)
+    return lift_of(both, np.sum([routed_tokens(t, t.rows_in(phase)) for t in found], axis=0), n, spec, phase, minimum)
+
+
+def routed_tokens(trace: RoutingTrace, rows: np.ndarray) -> np.ndarray:
+    """(L,) how many of ``rows`` used any expert of each layer."""
+    return (trace.expert_ids[rows] != trace.spec.no_expert).any(-1).sum(0)
+
+
+def lift_of(
+    both: np.ndarray, routed: np.ndarray, n: int, spec: RouterSpec, phase: str = "all", minimum: int = 1
+) -> Statistic:
+    """``coactivation_lift`` from ``pair_counts`` and (L,) ``routed_tokens`` of n tokens, wherever they were counted."""
     once = np.einsum("lee->le", both)
     enough = once >= max(1, minimum)
     product = once[:, :, None].astype(np.float64) * once[:, None, :]
     values = np.divide(
-        both * routed[:, None, None],
+        both * np.asarray(routed, np.float64)[:, None, None],
         product,
         out=np.full(both.shape, np.nan),
         where=enough[:, :, None] & enough[:, None, :],

@@ -6,7 +6,7 @@ Knows the order of the steps; each is in a file of its own: ``recordings`` → `
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from analysis.contrast import MIN_COUNT, PERMUTATIONS, RATE, Contrast, contrast
 from analysis.findings import Finding, finding, in_words
-from analysis.recordings import Plan, plan, read_entries, sampled_apart
+from analysis.recordings import Entry, Plan, plan, read_entries, sampled_apart
 from analysis.shares import MIN_ROWS, measure
 from analysis.storage import load
 from analysis.trace import RoutingTrace
@@ -60,14 +60,32 @@ def compare_folders(
     Raises:
         UserError: a folder, label, phase or number that cannot be used, or a damaged file.
     """
-    made = plan(read_entries(folders), by, phase, groups, cluster)
+    entries = read_entries(folders)
+    found = compare_entries(entries, by, phase, control, cluster, groups, permutations, seed, min_rows, min_count)
     apart = sampled_apart(folders) if by == "mode" else []
     cautions = tuple(
         f"{folder}: the modes were sampled with different settings, which may cause a difference by itself; "
         "record --same-sampling avoids it"
         for folder in apart
     )
-    return compare_plan(made, by, control, cluster, permutations, seed, min_rows, min_count, cautions)
+    return replace(found, cautions=cautions)
+
+
+def compare_entries(
+    entries: Sequence[Entry],
+    by: str = "mode",
+    phase: str = "generated",
+    control: str = "none",
+    cluster: str | None = None,
+    groups: Sequence[str] = (),
+    permutations: int = PERMUTATIONS,
+    seed: int = 0,
+    min_rows: int = MIN_ROWS,
+    min_count: int = MIN_COUNT,
+) -> Comparison:
+    """``compare_folders`` for traces wherever they lie; its cautions are for the caller to find."""
+    made = plan(entries, by, phase, groups, cluster)
+    return compare_plan(made, by, control, cluster, permutations, seed, min_rows, min_count)
 
 
 def compare_plan(
@@ -79,7 +97,6 @@ def compare_plan(
     seed: int = 0,
     min_rows: int = MIN_ROWS,
     min_count: int = MIN_COUNT,
-    cautions: tuple[str, ...] = (),
     opened: Callable[..., RoutingTrace] = load,
 ) -> Comparison:
     """``compare_folders`` for traces that are chosen already; ``opened`` gives an entry's trace by its path.
@@ -92,7 +109,7 @@ def compare_plan(
     if control != "none":
         plain = contrast(measure(made, "none", min_rows, opened), permutations, seed, min_count)
     said = finding(tested, made.groups, made.phases, control, plain)
-    return Comparison(by, cluster, seed, made, control, tested, plain, said, cautions)
+    return Comparison(by, cluster, seed, made, control, tested, plain, said)
 
 
 def to_json(found: Comparison) -> dict[str, Any]:
@@ -127,7 +144,7 @@ def to_json(found: Comparison) -> dict[str, Any]:
         "rows": list(shares.rows),
         "cluster": found.cluster,
         "units": c.units,
-        "left_out": shares.left_out,
+        "left_out": list(map(str, shares.left_out)),
         "cautions": list(found.cautions),
         "control": found.control,
         "coverage": None if shares.coverage is None else list(shares.coverage),

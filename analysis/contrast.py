@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.errors import BadValue
+from analysis.errors import BadValue, NoComparison
 from analysis.group_js import GroupDivergence, group_divergence
 from analysis.metrics import absent_experts
 from analysis.multiple import benjamini_hochberg, fcr_level, fewest_visible, holm, t_quantile
@@ -68,7 +68,8 @@ def contrast(shares: Shares, permutations: int = PERMUTATIONS, seed: int = 0, mi
     """Test every expert with at least ``min_count`` expected selections.
 
     Raises:
-        BadValue: ``permutations`` is out of range, or there are fewer than 2 clusters.
+        BadValue: ``permutations`` is out of range.
+        NoComparison: there are fewer than 2 prompts or clusters on a side.
     """
     if not 100 <= permutations <= MAX_PERMUTATIONS:
         raise BadValue(f"--permutations must be from 100 to {MAX_PERMUTATIONS:,}, not {permutations}.")
@@ -76,13 +77,13 @@ def contrast(shares: Shares, permutations: int = PERMUTATIONS, seed: int = 0, mi
     if shares.paired:
         differences = shares.first - shares.second
         summed, sizes = _by_cluster(differences, shares.clusters[0])
-        _expect_two(len(summed), "cluster")
+        _expect_two(len(summed), "one_cluster")
         test = sign_flips(summed, tested, permutations, seed)
         difference, error, freedom = _paired_error(summed, sizes)
     else:
         sides = [_by_cluster(v, c) for v, c in zip((shares.first, shares.second), shares.clusters, strict=True)]
         first, second = (summed / sizes[:, None, None] for summed, sizes in sides)
-        _expect_two(min(len(first), len(second)), "cluster on each side")
+        _expect_two(min(len(first), len(second)), "one_cluster_each")
         test = label_permutations(np.concatenate([first, second]), len(first), tested, permutations, seed)
         difference, error, freedom = _welch_error(first, second)
     units = len(summed) if shares.paired else len(first) + len(second)
@@ -179,6 +180,6 @@ def _welch_error(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.
     return first.mean(axis=0) - second.mean(axis=0), np.sqrt(a + b), np.floor(np.maximum(freedom, least))
 
 
-def _expect_two(number: int, what: str) -> None:
+def _expect_two(number: int, otherwise: str) -> None:
     if number < 2:
-        raise BadValue(f"There is 1 {what}; a comparison needs at least 2.")
+        raise NoComparison.said(otherwise, n=number)

@@ -4,6 +4,7 @@
 
     UserError                 bad input; shown as it stands, on the page or on standard error (exit code 2)
     ├── BadValue              a number, name or text outside what is accepted
+    │   └── NoComparison      recordings that hold only one side, or too few prompts, for a comparison
     ├── TraceError            a trace that is malformed, foreign or of another format version
     ├── ModelError            a checkpoint that is missing, incomplete or of a kind that cannot be run
     │   └── CaptureError      a model whose routing cannot be captured faithfully
@@ -49,6 +50,10 @@ class UserError(Exception):
 
 class BadValue(UserError):
     """A value outside what is accepted."""
+
+
+class NoComparison(BadValue):
+    """Recordings that are sound but hold only one side of a comparison, or too few prompts; they can be described."""
 
 
 class TraceError(UserError):

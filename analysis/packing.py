@@ -33,17 +33,12 @@ from analysis.collection_format import (
 )
 from analysis.errors import BadValue, TraceError
 from analysis.metrics import expert_counts
-from analysis.recordings import INDEX, read_index
+from analysis.recordings import INDEX, NO_LABELS, read_index
 from analysis.storage import load
 from analysis.trace import Origin, Phase, RouterSpec, RoutingTrace, Step
 
 ROW_GROUP = 16_384  # tokens; 19 MB of ids and weights at 48 layers × top-8
 PART = 1_000_000  # tokens a file, about
-NO_LABELS = frozenset(
-    ("file", "prompt", "messages", "mode", "hard_switch", "sample", "seed", "answer", "thinking", "thinking_tokens",
-     "answer_tokens", "finish_reason", "digest")
-)  # fmt: skip
-"""Keys of an index line that are not labels."""
 
 
 def pack(folders: Path | Sequence[Path], out: Path, summaries: bool = False) -> dict[str, Any]:

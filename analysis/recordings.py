@@ -11,10 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis.errors import BadValue
+from analysis.errors import BadValue, NoComparison
 
 INDEX = "index.jsonl"
 SETTINGS = "settings.json"
+NO_LABELS = frozenset(
+    ("file", "prompt", "messages", "mode", "hard_switch", "sample", "seed", "answer", "thinking", "thinking_tokens",
+     "answer_tokens", "finish_reason", "digest")
+)  # fmt: skip
+"""Keys of an index line that are not labels."""
 PHASES = ("thinking", "answer")  # the sides of a comparison by phase
 
 
@@ -146,7 +151,8 @@ def plan(
         cluster: a label; its values are flipped or permuted as wholes.
 
     Raises:
-        BadValue: a label that no trace has, or a number of groups other than two.
+        BadValue: a label that no trace has, or more than two groups.
+        NoComparison: only one group, or traces that do not say their mode.
     """
     labels = {c: _clusters(entries, c) for c in ([cluster] if cluster else [])}
     by_phase = by == "phase"
@@ -171,6 +177,8 @@ def plan(
 
 def _two_groups(entries: Sequence[Entry], by: str, groups: Sequence[str]) -> tuple[str, str]:
     found = list(dict.fromkeys(value for e in entries if (value := e.label(by)) is not None))
+    if not found and by == "mode":
+        raise NoComparison.said("no_mode")
     if not found:
         known = sorted({k for e in entries for k in e.line} - {"file", "prompt", "answer", "thinking", "digest"})
         raise BadValue(f"No trace has a label {by!r}; there are {', '.join(['phase', 'model', *known])}.")
@@ -182,7 +190,7 @@ def _two_groups(entries: Sequence[Entry], by: str, groups: Sequence[str]) -> tup
             raise BadValue(f"Two different groups are compared, not {_listed(groups)}.")
         return groups[0], groups[1]
     if len(found) == 1:
-        raise BadValue(f"Every trace has {by} {found[0]!r}; a comparison needs two groups.")
+        raise NoComparison.said("one_group", by=by, value=repr(found[0]))
     if len(found) > 2:
         raise BadValue(f"{by} has {len(found)} values ({_listed(found)}); choose two by --groups A B.")
     if by == "mode":

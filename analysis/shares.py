@@ -6,18 +6,34 @@ Knows traces and controls. Does not know tests: those are in ``permutation``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from analysis.errors import BadValue
+from analysis.errors import BadValue, NoComparison
 from analysis.metrics import expert_counts
 from analysis.recordings import Entry, Plan, Unit
 from analysis.storage import load
 from analysis.trace import RouterSpec, RoutingTrace
+from analysis.words import Words
 
 CONTROLS = ("none", "token", "position")
 MIN_ROWS = 4  # rows of a trace in the phase, or matched rows under a control, below which it is left out
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """What a comparison did without, and why; ``str`` says it in English."""
+
+    reason: str
+    values: dict[str, Any] = field(default_factory=dict)
+
+    def in_words(self, words: Words) -> str:
+        return words(f"finding.left_out.{self.reason}", **self.values)
+
+    def __str__(self) -> str:
+        return self.in_words(Words("en"))
 
 
 @dataclass(frozen=True)
@@ -33,7 +49,7 @@ class Shares:
             dealt into two halves.
         clusters: for each side, the cluster of each prompt; "" throughout where there are none.
         rows: for each side, rows of the phase in all.
-        left_out: sentences on what was left out.
+        left_out: traces and prompts that did not enter.
         coverage: for each side, the share of its rows that a control could match; None without a control.
         paired: see ``first``.
     """
@@ -45,7 +61,7 @@ class Shares:
     halves: tuple[np.ndarray, np.ndarray]
     clusters: tuple[list[str], list[str]]
     rows: tuple[int, int]
-    left_out: list[str]
+    left_out: list[LeftOut]
     coverage: tuple[float, float] | None
     paired: bool
 
@@ -59,7 +75,8 @@ def measure(
     """Read every trace of ``plan`` once.
 
     Raises:
-        BadValue: traces of different routers, a control without pairs, or fewer than 2 prompts on a side.
+        BadValue: traces of different routers, or a control without pairs.
+        NoComparison: fewer than 2 prompts on a side.
         TraceError: a file is missing or damaged; it is named.
     """
     if control not in CONTROLS:
@@ -102,11 +119,13 @@ def measure(
     left_out = [*reader.left_out, *_left_out(plan, short, unmatched, min_rows)]
     fewest = min((0, 1), key=lambda side: len(shares[side]))
     if len(shares[fewest]) < 2:
-        where = " and ".join(dict.fromkeys(plan.phases))
-        place = f"both {plan.groups[0]!r} and {plan.groups[1]!r}" if plan.paired else repr(plan.groups[fewest])
-        raise BadValue(
-            f"{len(shares[fewest])} prompts have at least {min_rows} rows in phase {where} in {place}; "
-            "a comparison needs at least 2."
+        raise NoComparison.said(
+            "few_pairs" if plan.paired else "few_prompts",
+            n=len(shares[fewest]),
+            least=min_rows,
+            phase=" / ".join(dict.fromkeys(plan.phases)),
+            group=repr(plan.groups[fewest]),
+            other=repr(plan.groups[1 - fewest]),
         )
     assert reader.spec is not None
     shape = (0, 2, reader.spec.num_moe_layers, reader.spec.num_experts)
@@ -130,7 +149,7 @@ class _Reader:
     def __init__(self, plan: Plan, min_rows: int, opened: Callable[..., RoutingTrace]) -> None:
         self.plan, self.min_rows, self.opened = plan, min_rows, opened
         self.spec: RouterSpec | None = None
-        self.left_out: list[str] = []
+        self.left_out: list[LeftOut] = []
 
     def read(self, unit: Unit) -> tuple[list[Rows], list[Rows]]:
         first, second = (
@@ -149,7 +168,8 @@ class _Reader:
             raise BadValue(f"{entry.path} comes from other routers than the traces before it; they cannot be compared.")
         rows = np.flatnonzero(trace.rows_in(phase))
         if len(rows) < self.min_rows:
-            self.left_out.append(f"{entry.path.name}: {len(rows)} rows in phase {phase}, fewer than {self.min_rows}")
+            facts = {"file": entry.path.name, "rows": len(rows), "phase": phase, "least": self.min_rows}
+            self.left_out.append(LeftOut("short", facts))
             return None
         return trace, rows
 
@@ -216,12 +236,6 @@ def _weighted_counts(trace: RoutingTrace, rows: np.ndarray, weights: np.ndarray)
     )
 
 
-def _left_out(plan: Plan, short: int, unmatched: int, min_rows: int) -> list[str]:
-    said = []
-    if plan.unpaired_out:
-        said.append(f"{plan.unpaired_out} prompts on one side only")
-    if short:
-        said.append(f"{short} prompts without at least {min_rows} rows where they were needed")
-    if unmatched:
-        said.append(f"{unmatched} prompts with fewer than {min_rows} matched rows")
-    return said
+def _left_out(plan: Plan, short: int, unmatched: int, min_rows: int) -> list[LeftOut]:
+    counted = (("one_side", plan.unpaired_out), ("too_short", short), ("unmatched", unmatched))
+    return [LeftOut(reason, {"n": n, "least": min_rows}) for reason, n in counted if n]

@@ -62,20 +62,29 @@ def save(trace: RoutingTrace, path: str | os.PathLike[str]) -> Path:
     """
     path = Path(path)
     data = to_bytes(trace)
-    temporary = path.parent / f".{secrets.token_hex(8)}.tmp"
     try:
-        try:
-            with open(temporary, "xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
+        write_whole(path, data)
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         raise TraceError(f"{_shown(path)} could not be written: {_reason(error)}.") from None
     return path
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """``path`` afterwards holds ``data`` or what it held before.
+
+    Raises:
+        OSError, ValueError: it cannot be written; ValueError for a name no file can have.
+    """
+    temporary = path.parent / f".{secrets.token_hex(8)}.tmp"
+    try:
+        with open(temporary, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def load(path: str | os.PathLike[str]) -> RoutingTrace:

@@ -135,7 +135,7 @@ def uncertainty(trace: RoutingTrace, token: int) -> dict[str, Statistic]:
     if row is None:
         return {}
     phase = Phase(int(trace.phase[token])).label
-    arrays = {name: getattr(trace, name) for name in _CHANCES}
+    arrays = {name: getattr(trace, name) for name in SUMMARIES}
     found = {name: array[row] for name, array in arrays.items() if array is not None}
     return _uncertainty(found, trace.spec, ("layer",), {}, 1, phase)
 
@@ -150,13 +150,18 @@ def uncertainty_quantiles(traces: Traces, phase: str = "all") -> dict[str, Stati
     found = as_traces(traces)
     masks = [trace.rows_in(phase) for trace in found]
     n = sum(int(np.count_nonzero(mask)) for mask in masks)
-    values = {}
-    for name in _CHANCES:
+    rows = {}
+    for name in SUMMARIES:
         arrays = [getattr(trace, name) for trace in found]
         if n and all(array is not None for array in arrays):
-            rows = np.concatenate([array[mask] for array, mask in zip(arrays, masks, strict=True)])
-            values[name] = np.quantile(rows, QUANTILES, axis=0).T
-    return _uncertainty(values, found[0].spec, ("layer", "quantile"), {"quantile": QUANTILES}, n, phase)
+            rows[name] = np.concatenate([array[mask] for array, mask in zip(arrays, masks, strict=True)])
+    return quantiles_of(rows, found[0].spec, n, phase)
+
+
+def quantiles_of(rows: dict[str, np.ndarray], spec: RouterSpec, n: int, phase: str) -> dict[str, Statistic]:
+    """``uncertainty_quantiles`` from the (R, L) values of each summary, wherever they were gathered."""
+    values = {name: np.quantile(rows[name], QUANTILES, axis=0).T for name in SUMMARIES if name in rows}
+    return _uncertainty(values, spec, ("layer", "quantile"), {"quantile": QUANTILES}, n, phase)
 
 
 def row_of(trace: RoutingTrace, token: int) -> int | None:
@@ -171,7 +176,7 @@ def row_of(trace: RoutingTrace, token: int) -> int | None:
     return row if 0 <= row < trace.num_rows else None
 
 
-_CHANCES: dict[str, tuple[str, Callable[[LayerSpec], float]]] = {
+SUMMARIES: dict[str, tuple[str, Callable[[LayerSpec], float]]] = {
     "entropy": ("nats", lambda layer: np.log(layer.num_experts)),
     "margin": ("probability", lambda layer: 0.0),
     "top_k_mass": ("probability", lambda layer: layer.top_k / layer.num_experts),
@@ -183,7 +188,7 @@ def _uncertainty(
 ) -> dict[str, Statistic]:
     found = {}
     for name, table in values.items():
-        unit, chance = _CHANCES[name]
+        unit, chance = SUMMARIES[name]
         level = per_layer(spec, chance)
         found[name] = Statistic(
             name,

@@ -1,14 +1,13 @@
-"""The command line: ``python -m app serve | check | record | compare | noise | show | pack | import``.
+"""The command line: ``python -m app COMMAND``. Here the commands that run a model: ``serve | check | record | noise``.
 
 Knows arguments and what is printed. A user's mistake is one line on standard error and exit code 2; the page and the
-engine are imported only by the commands that need them.
+engine are imported only by the commands that need them. What is done with files alone is in ``cli_files``.
 """
 
 from __future__ import annotations
 
 import argparse
 import errno
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -16,7 +15,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from analysis.errors import BadValue, ModelError, UserError
-from analysis.trace import PHASE_GROUPS
+from app import cli_files
+from app.cli_files import print_json
 
 
 class _Parser(argparse.ArgumentParser):
@@ -77,30 +77,6 @@ def parser() -> argparse.ArgumentParser:
     record.add_argument("--shard", metavar="i/n", help="only every n-th prompt, beginning with the i-th (from 1)")
     record.add_argument("--json", action="store_true", help="print JSON")
 
-    compare = commands.add_parser("compare", help="test which experts two groups of recordings use differently")
-    compare.add_argument("folders", metavar="DIR", type=Path, nargs="+", help="folders of record; several are joined")
-    compare.add_argument(
-        "--by", metavar="mode|phase|model|LABEL", default="mode", help="what tells the two groups apart (default: mode)"
-    )
-    compare.add_argument("--groups", metavar=("A", "B"), nargs=2, help="the two values, where there are more")
-    compare.add_argument(
-        "--phase",
-        choices=("generated", "thinking", "answer", "prompt"),
-        default="generated",
-        help="(default: generated)",
-    )
-    compare.add_argument(
-        "--control",
-        choices=("none", "token", "position"),
-        default="none",
-        help="compare only the same token ids, or the same positions, of both sides (default: none)",
-    )
-    compare.add_argument("--cluster", metavar="LABEL", help="prompts that share its value stay together in the test")
-    compare.add_argument("--permutations", metavar="N", type=int, default=100_000, help="(default: 100,000)")
-    compare.add_argument("--seed", metavar="S", type=int, default=0, help="of the permutations (default 0)")
-    compare.add_argument("--language", choices=("en", "ja", "zh"), default="en", help="of the finding (default: en)")
-    compare.add_argument("--json", action="store_true", help="print JSON")
-
     noise = commands.add_parser("noise", help="measure how far runs of the same text differ that ought to be the same")
     noise.add_argument(
         "model", metavar="M", nargs="?", default="", help="folder or hub name (default: the bundled model)"
@@ -110,26 +86,7 @@ def parser() -> argparse.ArgumentParser:
     noise.add_argument("--one-dtype", action="store_true", help="make no copy of the model in another dtype")
     noise.add_argument("--json", action="store_true", help="print JSON")
 
-    show = commands.add_parser("show", help="print what a trace holds")
-    show.add_argument("trace", metavar="TRACE", type=Path, help="a .safetensors file of record or of the page")
-    show.add_argument("--phase", choices=tuple(PHASE_GROUPS), default="all", help="rows that count (default: all)")
-    show.add_argument("--json", action="store_true", help="print JSON")
-
-    pack = commands.add_parser("pack", help="write recordings as one folder of Parquet, for any number of traces")
-    pack.add_argument("folders", metavar="DIR", type=Path, nargs="+", help="a folder of record, or its shards")
-    pack.add_argument("--out", metavar="COLLECTION", type=Path, required=True, help="the folder to make")
-    pack.add_argument("--summaries", action="store_true", help="also keep entropy, margin and top-k mass")
-    pack.add_argument("--json", action="store_true", help="print JSON")
-
-    importing = commands.add_parser("import", help="make a trace of routing arrays that came from elsewhere")
-    importing.add_argument("file", metavar="FILE", type=Path, help=".npy, .npz, an answer in .json, a recorder's .pt")
-    importing.add_argument(
-        "--from", dest="source", choices=("vllm", "sglang", "npz"), required=True, help="who made it"
-    )
-    importing.add_argument("--spec", metavar="CONFIG.json", type=Path, required=True, help="the model's config.json")
-    importing.add_argument("--tokens", metavar="FILE", type=Path, help="JSON: token ids, or an object with token_ids")
-    importing.add_argument("--out", metavar="TRACE", type=Path, required=True, help="the trace file to write")
-    importing.add_argument("--json", action="store_true", help="print JSON")
+    cli_files.add_parsers(commands)
     return main_parser
 
 
@@ -187,11 +144,11 @@ def _check(arguments: argparse.Namespace) -> int:
     except ModelError as error:
         if not arguments.json:
             raise
-        _print_json({"ok": False, **dict.fromkeys(CHECK_KEYS), "problems": [str(error)]})
+        print_json({"ok": False, **dict.fromkeys(CHECK_KEYS), "problems": [str(error)]})
         print(f"python -m app check: {error}", file=sys.stderr)
         return 2
     if arguments.json:
-        _print_json(result)
+        print_json(result)
     elif result["ok"]:
         print(_check_sentence(arguments.model, result))
     else:
@@ -222,7 +179,7 @@ def _noise(arguments: argparse.Namespace) -> int:
             raise BadValue(f"{arguments.text} cannot be read as text: {error}.") from None
     found = measure_noise(arguments.model, text, arguments.quantize or "", not arguments.one_dtype)
     if arguments.json:
-        print(json.dumps(found))
+        print_json(found)
         return 0
     text = arguments.text or "a text of our own (--text FILE for another)"
     layers = len(found["moe_layers"])
@@ -266,7 +223,7 @@ def _record(arguments: argparse.Namespace) -> int:
     engine = open_engine(arguments.model or "", arguments.quantize or "", arguments.compile)
     summary = run_job(engine, prompts, job, say=lambda line: print(line, file=sys.stderr, flush=True))
     if arguments.json:
-        _print_json(summary)
+        print_json(summary)
     else:
         print(f"{summary['recorded']} recorded, {summary['skipped']} were there already: {arguments.out}/index.jsonl")
     return 1 if summary["failed"] else 0
@@ -284,107 +241,4 @@ def _shard(text: str | None) -> tuple[int, int]:
     return i, n
 
 
-def _show(arguments: argparse.Namespace) -> int:
-    from analysis.show import describe, summarize
-    from analysis.storage import load
-
-    summary = summarize(load(arguments.trace), arguments.phase)
-    if arguments.json:
-        _print_json(summary)
-    else:
-        _print(describe(summary))
-    return 0
-
-
-def _compare(arguments: argparse.Namespace) -> int:
-    from analysis.comparing import compare_folders, describe, to_json
-
-    if arguments.seed < 0:
-        raise BadValue(f"--seed must be 0 or more, not {arguments.seed}.")
-    found = compare_folders(
-        arguments.folders,
-        by=arguments.by,
-        phase=arguments.phase,
-        control=arguments.control,
-        cluster=arguments.cluster,
-        groups=arguments.groups or (),
-        permutations=arguments.permutations,
-        seed=arguments.seed,
-    )
-    data = to_json(found)
-    if arguments.json:
-        _print_json(data)
-    else:
-        _print(describe(data, arguments.language))
-    return 0
-
-
-def _pack(arguments: argparse.Namespace) -> int:
-    from analysis.packing import pack
-
-    summary = pack(arguments.folders, arguments.out, arguments.summaries)
-    if arguments.json:
-        _print_json(summary)
-        return 0
-    state = "packed" if summary["written"] else "was packed already"
-    _print(
-        f"{summary['out']} {state}: {summary['traces']} traces, {summary['rows']} routed tokens, "
-        f"{summary['bytes'] / 1e6:.1f} MB (the traces: {summary['trace_bytes'] / 1e6:.1f} MB)"
-    )
-    return 0
-
-
-def _import(arguments: argparse.Namespace) -> int:
-    from analysis.config_spec import read_config
-    from analysis.import_files import read_arrays, read_tokens
-    from analysis.imports import to_trace
-    from analysis.storage import save
-
-    facts = read_config(arguments.spec)
-    if arguments.source == "sglang" and arguments.file.suffix == ".pt":
-        from app.engine.dumps import read_dump
-
-        arrays, tokens = read_dump(arguments.file)
-    else:
-        arrays, tokens = read_arrays(arguments.file, arguments.source, facts)
-    if arguments.tokens:
-        tokens = read_tokens(arguments.tokens)
-    trace = to_trace(arrays, facts, arguments.source, tokens, str(arguments.file))
-    save(trace, arguments.out)
-    summary = {
-        "out": str(arguments.out),
-        "tokens": trace.num_tokens,
-        "rows": trace.num_rows,
-        "moe_layers": trace.spec.layer_numbers,
-        "num_experts": trace.spec.num_experts,
-        "top_k": trace.spec.top_k,
-        "gate_weights": trace.expert_weights is not None,
-        "tokens_known": tokens is not None,
-    }
-    if arguments.json:
-        _print_json(summary)
-    else:
-        weights = "with gate weights" if summary["gate_weights"] else "gate weights not available from this engine"
-        _print(f"{arguments.out}: {trace.num_rows} rows, {trace.spec.num_moe_layers} MoE layers, {weights}")
-    return 0
-
-
-_COMMANDS = {
-    "serve": _serve,
-    "check": _check,
-    "record": _record,
-    "compare": _compare,
-    "noise": _noise,
-    "show": _show,
-    "pack": _pack,
-    "import": _import,
-}
-
-
-def _print_json(data: Any) -> None:
-    _print(json.dumps(data, ensure_ascii=False, allow_nan=False))
-
-
-def _print(text: str) -> None:
-    """Text from files may hold what no terminal can show; flushed here, where a full disk can still be reported."""
-    print(text.encode("utf-8", "replace").decode(), flush=True)
+_COMMANDS = {"serve": _serve, "check": _check, "record": _record, "noise": _noise, **cli_files.COMMANDS}

@@ -27,7 +27,7 @@ def coactivation(lift: Statistic, layer: int, words: Words, theme: Theme) -> go.
     facts.append(words("figures.coactivation.chance", chance=style.number(chance)))
     title = words("figures.coactivation.title", layer=layer)
     made = style.figure(title, " · ".join(facts), theme, 440, below=style.BAR_ROOM)
-    if len(known) < 2:
+    if len(known) < 2 or not chance > 0:
         return style.note(made, words("figures.coactivation.nothing"), theme)
     kept = table[np.ix_(known, known)]
     order = known[leaf_order(np.log2(np.nan_to_num(kept, nan=chance) + 0.25))]

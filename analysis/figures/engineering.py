@@ -115,13 +115,13 @@ def device_load(load: Statistic, imbalance: Statistic, words: Words, theme: Them
     ratio.heat(
         made, 100 * load.values, chance, hover, [numbers], words("figures.engineering.device_bar"), theme, **place
     )
-    rows, drawn = np.arange(len(layers)), np.asarray(imbalance.chance)
+    rows, drawn, ink = np.arange(len(layers)), np.asarray(imbalance.chance), style.INK[theme]
     made.add_bar(
         orientation="h",
         x=imbalance.values,
         y=rows,
         customdata=np.stack([np.asarray(layers), drawn], -1),
-        marker={"color": style.phase_colour(load.phase, theme), "line": {"width": 0}},
+        marker={"color": style.mixed(ink["ground"], style.phase_colour(load.phase, theme), 0.45), "line": {"width": 0}},
         name=words("figures.load.measured"),
         showlegend=False,
         hovertemplate=words(
@@ -138,7 +138,7 @@ def device_load(load: Statistic, imbalance: Statistic, words: Words, theme: Them
         x=drawn,
         y=rows,
         mode="markers",
-        marker={"symbol": "line-ns-open", "size": 12, "color": style.INK[theme]["text"], "line": {"width": 2.5}},
+        marker={"symbol": "line-ns-open", "size": 12, "color": ink["text"], "line": {"width": 2.5}},
         name=words("figures.load.random"),
         hoverinfo="skip",
         row=1,

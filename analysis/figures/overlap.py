@@ -128,14 +128,14 @@ def same_word(
         words("figures.overlap.of", shared=len(shared), k=max(map(len, used))),
         words("figures.overlap.index", value=style.number(len(shared) / union if union else np.nan, 2)),
         words("figures.overlap.by_chance", value=style.number(jaccard_by_chance(experts, router.top_k), 2)),
+        words("figures.overlap.both"),
         words("figures.overlap.two_tokens"),
     ]
     columns = int(np.ceil(np.sqrt(experts)))
     lines = -(-experts // columns)
     title = words("figures.overlap.word_title", layer=router.layer)
-    made = style.figure(title, " · ".join(facts), theme, 270, below=style.BAR_ROOM + style.LEGEND_ROOM)
-    heads = ["<br>".join(style.wrap(style.shown(text, 60), 30)) for text in contexts]
-    made.set_subplots(1, 2, horizontal_spacing=0.04, subplot_titles=heads)
+    made = style.figure(title, " · ".join(facts), theme, 270, below=2 * style.BAR_ROOM)
+    made.set_subplots(1, 2, horizontal_spacing=0.04)
     cell = style.INK["dark"]["cell"]
     weights = [None if found.weights is None else found.weights.values[position] for found in gates]
     even = np.array([float("nan") if found.weights is None else _chance(found, position) for found in gates])
@@ -166,7 +166,7 @@ def same_word(
             zmin=0,
             zmax=top,
             showscale=column == 1 and values is not None,
-            colorbar=style.colour_bar(words("figures.axis.gate"), theme, ypad=14),
+            colorbar=style.colour_bar(words("figures.axis.gate"), theme, ypad=56),
             **gaps,
             **place,
         )
@@ -188,16 +188,15 @@ def same_word(
             y=shared // columns,
             mode="markers",
             marker={"symbol": "square-open", "size": max(6, 230 / columns), "color": "#ffffff", "line": {"width": 2}},
-            name=words("figures.overlap.both"),
             hoverinfo="skip",
-            showlegend=column == 1 and len(shared) > 0,
+            showlegend=False,
             **place,
         )
     style.style_axes(made, theme)
-    made.update_layout(plot_bgcolor=style.GATE_GROUND, margin={"l": 16}, legend={"bgcolor": style.GATE_GROUND})
-    made.update_layout(legend={"font": {"color": "#ffffff"}})
-    made.update_annotations(font={"size": 12, "color": style.INK[theme]["text"]})
+    made.update_layout(plot_bgcolor=style.GATE_GROUND, margin={"l": 16})
     made.update_xaxes(showgrid=False, showticklabels=False, range=[-0.5, columns - 0.5])
+    for column, text in enumerate(contexts, 1):
+        made.update_xaxes(title={"text": "<br>".join(style.wrap(style.shown(text, 56), 28))}, col=column)
     return made.update_yaxes(showgrid=False, showticklabels=False, range=[lines - 0.5, -0.5])
 
 

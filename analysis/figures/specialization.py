@@ -85,6 +85,7 @@ def vocabulary(
     if not len(order):
         return style.note(made, words("figures.specialization.too_rare", n=minimum), theme)
     ids, rows = share.along("token"), np.arange(len(order))
+    ink, colour = style.INK[theme], style.phase_colour(share.phase, theme)
     labels = [f"{style.shown(texts.get(ids[i], f'#{ids[i]}'), 12)} · {found.occurrences[i]:,} ×" for i in order]
     experts = found.expert[order, position]
     made.add_bar(
@@ -94,9 +95,9 @@ def vocabulary(
         text=[words("figures.specialization.expert", expert=int(expert)) for expert in experts],
         textposition="inside",
         insidetextanchor="start",
-        insidetextfont={"color": style.INK[theme]["ground"]},
+        insidetextfont={"color": ink["text"]},
         customdata=np.stack([experts, found.occurrences[order], 100 * chance[order]], -1),
-        marker={"color": style.phase_colour(share.phase, theme), "line": {"width": 0}},
+        marker={"color": style.mixed(ink["ground"], colour, 0.45), "line": {"width": 0}},
         name=words("figures.specialization.share"),
         hovertext=labels,
         hovertemplate=words(
@@ -113,7 +114,7 @@ def vocabulary(
         x=100 * chance[order],
         y=rows,
         mode="markers",
-        marker={"symbol": "line-ns-open", "size": 13, "color": style.INK[theme]["text"], "line": {"width": 2.5}},
+        marker={"symbol": "line-ns-open", "size": 13, "color": ink["text"], "line": {"width": 2.5}},
         name=words("figures.specialization.chance"),
         hoverinfo="skip",
     )

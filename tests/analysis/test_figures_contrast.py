@@ -75,7 +75,7 @@ def test_the_dumbbell_shows_the_most_different_significant_experts(paired):
     np.testing.assert_allclose(difference.x + difference.error_x.array, 100 * c.high[at])
     np.testing.assert_allclose(difference.x - difference.error_x.arrayminus, 100 * c.low[at])
     np.testing.assert_array_equal(first.customdata[:, 1], at[1])
-    assert list(figure.layout.yaxis.ticktext) == [f"L{layer} · {expert}" for layer, expert in zip(*at, strict=True)]
+    assert list(figure.layout.yaxis.ticktext) == [f"L{layer} E{expert}" for layer, expert in zip(*at, strict=True)]
     chance = next(trace for trace in figure.data if trace.name == "uniform")
     assert set(np.asarray(chance.x)[np.isfinite(chance.x)]) == {100 / c.shares.spec.num_experts}
 

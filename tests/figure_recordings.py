@@ -1,0 +1,121 @@
+"""The recordings that ``tests.make_figures`` draws: those that come along, and a few made here with the bundled model.
+
+Each part is worked out once, when it is asked for. Knows no figure.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from analysis import storage
+from analysis.comparing import Comparison, compare_folders
+from analysis.trace import RoutingTrace
+
+ASSETS = Path(__file__).parents[1] / "assets"
+GALLERY, MODEL = ASSETS / "traces" / "gallery", ASSETS / "mini-qwen3-moe"
+STEPS, LAST = (0, 1, 2, 4, 8), 16  # of the short training: the earlier checkpoints and the last
+TEXTS = 5  # that it is trained on and measured with
+
+
+class Recordings:
+    """What the figures are drawn from."""
+
+    @cached_property
+    def entries(self) -> list[dict[str, Any]]:
+        lines = (GALLERY / "index.jsonl").read_text(encoding="utf-8").splitlines()
+        return [json.loads(line) for line in lines]
+
+    @cached_property
+    def traces(self) -> list[RoutingTrace]:
+        return [storage.load(GALLERY / entry["file"]) for entry in self.entries]
+
+    @property
+    def one(self) -> RoutingTrace:
+        """The first answer, with thinking."""
+        return self.traces[0]
+
+    @cached_property
+    def pair(self) -> tuple[RoutingTrace, RoutingTrace]:
+        """The first prompt in both modes."""
+        return self.traces[0], self.traces[1]
+
+    @cached_property
+    def comparison(self) -> Comparison:
+        return compare_folders([GALLERY], by="mode")
+
+    @cached_property
+    def controlled(self) -> Comparison:
+        return compare_folders([GALLERY], by="mode", control="token")
+
+    @cached_property
+    def domains(self) -> dict[str, list[RoutingTrace]]:
+        """The recordings by what was asked."""
+        found: dict[str, list[RoutingTrace]] = {}
+        for entry, trace in zip(self.entries, self.traces, strict=True):
+            signs = (("+", "addition"), ("×", "multiplication"), ("42", "sorting"))
+            task = next((name for sign, name in signs if sign in entry["prompt"]), "words")
+            found.setdefault(task, []).append(trace)
+        return found
+
+    @cached_property
+    def texts(self) -> dict[int, str]:
+        """Token id → text."""
+        return {int(i): text for trace in self.traces for i, text in zip(trace.token_ids, trace.texts(), strict=True)}
+
+    @cached_property
+    def with_outputs(self) -> list[RoutingTrace]:
+        """The same tokens, read once more with all router scores and every expert's output measured."""
+        from app.engine.opening import open_engine
+
+        engine = open_engine(str(MODEL))
+        return [
+            engine.run_forced(trace.token_ids.tolist(), expert_outputs=True, router_scores=True)
+            for trace in self.traces
+        ]
+
+    @cached_property
+    def checkpoints(self) -> dict[int, list[RoutingTrace]]:
+        """How the bundled model routes some recorded answers after so many steps (the key) of training on them."""
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        from app.engine.local import LocalEngine
+
+        torch.manual_seed(0)
+        model = AutoModelForCausalLM.from_pretrained(MODEL, dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(MODEL)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+        texts = [trace.token_ids.tolist() for trace in self.traces[:: len(self.traces) // TEXTS]]
+        found = {}
+        for step in range(LAST + 1):
+            if step in (*STEPS, LAST):
+                engine = LocalEngine(model.eval(), tokenizer)
+                found[step] = [engine.run_forced(text) for text in texts]
+                engine.close()
+            model.train()
+            ids = torch.tensor([texts[step % len(texts)]])
+            with torch.enable_grad():
+                model(input_ids=ids, labels=ids).loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        return found
+
+    def occurrences(self, text: str, phase: str = "thinking") -> Iterator[tuple[RoutingTrace, int]]:
+        """Where a token with this text stands."""
+        for trace in self.traces:
+            rows = trace.rows_in(phase)
+            for index, piece in enumerate(trace.texts()):
+                row = index - trace.row_start
+                if piece == text and 0 <= row < trace.num_rows and rows[row]:
+                    yield trace, index
+
+
+def in_context(trace: RoutingTrace, index: int, around: int = 5) -> str:
+    """The text around a token, which stands in brackets."""
+    texts = trace.texts()
+    before, after = texts[max(0, index - around) : index], texts[index + 1 : index + 1 + around]
+    return f"… {''.join(before)}[{texts[index]}]{''.join(after)} …"
