@@ -69,8 +69,11 @@ class Recordings:
     @cached_property
     def with_outputs(self) -> list[RoutingTrace]:
         """The same tokens, read once more with all router scores and every expert's output measured."""
+        import torch
+
         from app.engine.opening import open_engine
 
+        torch.set_num_threads(1)  # the model is small, and threads that wait for each other on a busy machine are not
         engine = open_engine(str(MODEL))
         return [
             engine.run_forced(trace.token_ids.tolist(), expert_outputs=True, router_scores=True)
@@ -86,6 +89,7 @@ class Recordings:
         from app.engine.local import LocalEngine
 
         torch.manual_seed(0)
+        torch.set_num_threads(1)
         model = AutoModelForCausalLM.from_pretrained(MODEL, dtype=torch.float32)
         tokenizer = AutoTokenizer.from_pretrained(MODEL)
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)

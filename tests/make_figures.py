@@ -64,7 +64,9 @@ def write_images(names: list[str]) -> None:
         tab.set_content('<body style="margin:0"><div id="figure"></div></body>')
         tab.add_script_tag(path=str(Path(plotly.__file__).parent / "package_data" / "plotly.min.js"))
         for drawn in FIGURES:
-            for theme in THEMES if drawn.name in names else ():
+            if drawn.name not in names:
+                continue
+            for theme in THEMES:
                 made = drawn.draw(recordings, words, theme)
                 made.update_layout(width=WIDTH, paper_bgcolor=style.INK[theme]["ground"])
                 tab.evaluate(

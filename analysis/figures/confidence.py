@@ -63,5 +63,5 @@ def confidence_bands(quantiles: Sequence[Mapping[str, Statistic]], words: Words,
             "showlegend": column == 1,
         }
         by_layer.ruler(made, level, theme, **ruler, **place)
-        made.update_xaxes(title={"text": label}, rangemode="tozero", nticks=4, tickangle=0, row=1, col=column)
+        made.update_xaxes(title={"text": label}, rangemode="tozero", nticks=3, tickangle=0, row=1, col=column)
     return by_layer.share_axis(made, layers, words, theme)

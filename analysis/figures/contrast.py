@@ -94,15 +94,16 @@ def difference_map(comparison: Comparison, words: Words, theme: Theme) -> go.Fig
     title = words("figures.contrast.map_title", a=a, b=b)
     made = style.figure(title, " · ".join(facts), theme, style.layers_height(len(layers)), below=style.BAR_ROOM)
     ink, points, shape = style.INK[theme], 100 * c.difference, c.difference.shape
-    shared = {"customdata": tested.table(c), "hovertemplate": tested.hover(c, a, b, words)}
-    shared |= {"xgap": 1 if shape[1] <= 64 else 0, "ygap": 1, "hoverongaps": False}
+    gaps = {"xgap": 1 if shape[1] <= 64 else 0, "ygap": 1, "hoverongaps": False}
     made.add_heatmap(
         z=np.where(present, c.tested, np.nan),
+        customdata=tested.table(c).astype(np.float32),  # of every expert once: the coloured cells on top leave it seen
+        hovertemplate=tested.hover(c, a, b, words),
         colorscale=style.scale([ink["cell"], style.mixed(ink["cell"], ink["soft"], 0.35)]),
         zmin=0,
         zmax=1,
         showscale=False,
-        **shared,
+        **gaps,
     )
     if c.significant.any():
         colours, ground = style.PAIR[theme], ink["ground"]
@@ -114,7 +115,8 @@ def difference_map(comparison: Comparison, words: Words, theme: Theme) -> go.Fig
             zmin=-top,
             zmax=top,
             colorbar=style.colour_bar(words("figures.compare.difference_bar", a=a, b=b), theme),
-            **shared,
+            hoverinfo="skip",
+            **gaps,
         )
     made.update_yaxes(showgrid=False, **style.layer_axis(layers, words))
     made.update_xaxes(showgrid=False, range=[-0.5, shape[1] - 0.5], title={"text": words("figures.axis.expert")})

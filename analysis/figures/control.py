@@ -34,7 +34,7 @@ def myth_or_effect(comparison: Comparison, words: Words, theme: Theme, most: int
     if len(order) < len(found):
         facts.append(words("figures.contrast.shown", n=len(order)))
     height = max(120, _EACH * len(order))
-    made = style.figure(words("figures.control.title"), " · ".join(facts), theme, height, below=2 * style.LEGEND_ROOM)
+    made = style.figure(words("figures.control.title"), " · ".join(facts), theme, height, below=3 * style.LEGEND_ROOM)
     if not len(order):
         return style.note(made, words("figures.control.nothing"), theme)
     at, rows, ink = tuple(order.T), np.arange(len(order)), style.INK[theme]

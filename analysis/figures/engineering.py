@@ -85,7 +85,9 @@ def saliency_scatter(
     ticks = [2.0**power for power in range(-8, 9)]
     made.update_xaxes(type="log", tickvals=ticks, ticktext=[f"{t:g}" if t >= 1 else f"1/{1 / t:g}" for t in ticks])
     made.update_xaxes(title={"text": words("figures.load.bar")})
-    return made.update_yaxes(type="log", title={"text": words("figures.engineering.saliency")})
+    ticks = [digit * 10.0**power for power in range(-8, 9) for digit in (1, 3)]
+    made.update_yaxes(type="log", tickvals=ticks, ticktext=[f"{t:g}" for t in ticks])
+    return made.update_yaxes(title={"text": words("figures.engineering.saliency")})
 
 
 def device_load(load: Statistic, imbalance: Statistic, words: Words, theme: Theme) -> go.Figure:

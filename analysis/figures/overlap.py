@@ -183,15 +183,9 @@ def same_word(
             showlegend=False,
             **place,
         )
-        made.add_scatter(
-            x=shared % columns,
-            y=shared // columns,
-            mode="markers",
-            marker={"symbol": "square-open", "size": max(6, 230 / columns), "color": "#ffffff", "line": {"width": 2}},
-            hoverinfo="skip",
-            showlegend=False,
-            **place,
-        )
+        for y, x in zip(*divmod(shared, columns), strict=True):
+            corners = {"x0": x - 0.5, "x1": x + 0.5, "y0": y - 0.5, "y1": y + 0.5}
+            made.add_shape(type="rect", **corners, line={"color": "#ffffff", "width": 2}, **place)
     style.style_axes(made, theme)
     made.update_layout(plot_bgcolor=style.GATE_GROUND, margin={"l": 16})
     made.update_xaxes(showgrid=False, showticklabels=False, range=[-0.5, columns - 0.5])

@@ -39,9 +39,7 @@ def heat(
     columns = [values, ratio, level, *(np.broadcast_to(fact, shape) for fact in facts)]
     made.add_heatmap(
         z=colour,
-        customdata=np.stack([np.asarray(column, object) for column in columns], -1)
-        if any(column.dtype.kind in "OU" for column in columns)
-        else np.stack(columns, -1),
+        customdata=np.stack(columns, -1),
         hovertemplate=hover + "<extra></extra>",
         hoverongaps=False,
         colorscale=style.scale(style.LOAD[theme]),

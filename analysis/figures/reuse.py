@@ -66,7 +66,7 @@ def cache_hits(lru: Statistic, belady: Statistic, words: Words, theme: Theme, la
     rows = list(range(len(layers))) if layer is None else [layers.index(layer)]
     where = words("figures.reuse.mean_layers", n=len(layers)) if layer is None else words("figures.layer", layer=layer)
     facts = f"{style.sample(lru, words)} · {where} · {words('figures.reuse.whole_trace')}"
-    made = style.figure(words("figures.reuse.cache_title"), facts, theme, 240, below=2 * style.LEGEND_ROOM)
+    made = style.figure(words("figures.reuse.cache_title"), facts, theme, 240, below=3 * style.LEGEND_ROOM)
     if not lru.n or not rows:
         return style.note(made, words("figures.no_rows"), theme)
     at = np.asarray(slots)

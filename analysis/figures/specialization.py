@@ -81,7 +81,7 @@ def vocabulary(
         facts.append(words("figures.specialization.most", n=len(order)))
     title = words("figures.specialization.vocabulary_title", layer=layer)
     height = max(120, 19 * len(order))
-    made = style.figure(title, " · ".join(facts), theme, height, below=style.LEGEND_ROOM)
+    made = style.figure(title, " · ".join(facts), theme, height, below=2 * style.LEGEND_ROOM)
     if not len(order):
         return style.note(made, words("figures.specialization.too_rare", n=minimum), theme)
     ids, rows = share.along("token"), np.arange(len(order))

@@ -255,8 +255,8 @@ def test_two_contexts_light_their_experts_and_frame_the_shared_ones(usual):
         values = np.array(heat.z, float).ravel()
         assert set(np.flatnonzero(np.isfinite(values))) == experts
         np.testing.assert_allclose(values[found.ids[2]], found.weights.values[2])
-    frames = [t for t in figure.data if t.type == "scatter" and t.mode == "markers"]
-    assert all(set((np.asarray(t.y) * 8 + np.asarray(t.x)).tolist()) == used[0] & used[1] for t in frames)
+    frames = [int(8 * (shape.y0 + 0.5) + shape.x0 + 0.5) for shape in figure.layout.shapes]
+    assert sorted(frames) == sorted([*(used[0] & used[1])] * 2)
     shared = len(used[0] & used[1])
     assert f"{shared} of 8 experts shared" in said(figure)
     assert f"Jaccard {shared / (16 - shared):.2g}" in said(figure)
