@@ -78,7 +78,7 @@ def parser() -> argparse.ArgumentParser:
     record.add_argument("--json", action="store_true", help="print JSON")
 
     compare = commands.add_parser("compare", help="test which experts two groups of recordings use differently")
-    compare.add_argument("folders", metavar="DIR", type=Path, nargs="+", help="folders of record; several are joined")
+    compare.add_argument("folders", metavar="DIR", type=Path, nargs="+", help="folders of record, or of pack")
     compare.add_argument(
         "--by", metavar="mode|phase|model|LABEL", default="mode", help="what tells the two groups apart (default: mode)"
     )
@@ -95,9 +95,16 @@ def parser() -> argparse.ArgumentParser:
         default="none",
         help="compare only the same token ids, or the same positions, of both sides (default: none)",
     )
+    compare.add_argument(
+        "--confirm",
+        action="store_true",
+        help="also discover experts on a random half of the prompts and test them again on the other half",
+    )
     compare.add_argument("--cluster", metavar="LABEL", help="prompts that share its value stay together in the test")
     compare.add_argument("--permutations", metavar="N", type=int, default=100_000, help="(default: 100,000)")
-    compare.add_argument("--seed", metavar="S", type=int, default=0, help="of the permutations (default 0)")
+    compare.add_argument(
+        "--seed", metavar="S", type=int, default=0, help="of the permutations and of --confirm's halves (0)"
+    )
     compare.add_argument("--language", choices=("en", "ja", "zh"), default="en", help="of the finding (default: en)")
     compare.add_argument("--json", action="store_true", help="print JSON")
 
@@ -310,6 +317,7 @@ def _compare(arguments: argparse.Namespace) -> int:
         groups=arguments.groups or (),
         permutations=arguments.permutations,
         seed=arguments.seed,
+        confirmed=arguments.confirm,
     )
     data = to_json(found)
     if arguments.json:

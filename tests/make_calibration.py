@@ -10,13 +10,13 @@ share their peculiarities. Everything is seeded.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from analysis.contrast import enough_selections
+from analysis.contrast import enough_selections, permute
 from analysis.multiple import benjamini_hochberg
-from analysis.permutation import PermutationTest, label_permutations, sign_flips
+from analysis.permutation import PermutationTest
 from analysis.shares import Shares
 from tests.make_traces import make_spec
 
@@ -86,15 +86,9 @@ def simulate(scene: Scene, seed: int) -> tuple[Shares, np.ndarray, np.ndarray]:
 
 def run_test(shares: Shares, permutations: int, seed: int, clusters: bool = True) -> tuple[PermutationTest, np.ndarray]:
     """The permutation test that ``contrast`` makes, alone, and (L, E) bool of the experts tested."""
-    from analysis.contrast import _by_cluster
-
     enough = enough_selections(shares)
     labels = shares.clusters if clusters else ([""] * len(shares.first), [""] * len(shares.second))
-    if shares.paired:
-        return sign_flips(_by_cluster(shares.first - shares.second, labels[0])[0], enough, permutations, seed), enough
-    sides = [_by_cluster(v, c) for v, c in zip((shares.first, shares.second), labels, strict=True)]
-    a, b = (summed / sizes[:, None, None] for summed, sizes in sides)
-    return label_permutations(np.concatenate([a, b]), len(a), enough, permutations, seed), enough
+    return permute(replace(shares, clusters=labels), enough, permutations, seed), enough
 
 
 def rates(scene: Scene, runs: int, permutations: int = 999, clusters: bool = True) -> dict[str, float]:

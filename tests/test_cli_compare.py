@@ -104,7 +104,10 @@ def test_mistakes_are_one_line(run, folder, tmp_path):
         ([folder, "--control", "words"], "invalid choice: 'words'"),
         ([folder, "--permutations", 3], "--permutations must be from 100"),
         ([folder, "--seed", -1], "--seed must be 0 or more, not -1"),
-        ([folder, "--by", "half", "--control", "token"], "needs the same prompts on both sides"),
+        (
+            [folder, "--cluster", "topic", "--phase", "answer", "--by", "coin", "--confirm"],
+            "--confirm needs at least 4",
+        ),
         ([folder, "--phase", "thinking"], "0 prompts have at least 4 rows in phase thinking in both 'thinking' and"),
         ([few], "a comparison needs at least 2"),
         ([bad], "00004-thinking-0.safetensors"),
