@@ -124,7 +124,7 @@ def confirm(
         level,
         (test.smallest_p, smallest),
         (
-            fewest_visible(test.smallest_p, int(tested.sum()), RATE) <= tested.sum(),
+            fewest_visible(test.smallest_p, int(tested.sum()), RATE) <= int(tested.sum()),
             not number or fewest_visible(smallest, number, RATE) <= number,
         ),
     )

@@ -104,9 +104,9 @@ class Standardised:
 
     With p_it the share of prompt i's rows in stratum t, s_it (L, E) its expert shares there, and q_g(t) the mean of
     p_it over the prompts of group g, a group's routing at t is R_gt = Σ_i p_it s_it / Σ_i p_it, and the standardised
-    share is Σ_t w_t R_gt with w_t = min(q_A, q_B) / Σ min(q_A, q_B), the distribution that both groups contain: no row of either
-    weighs more than any other of the stratum, and none much where the other side has little (the matching weights of
-    Li & Greene, 2013). Where both groups have the same distribution, the difference is that without a control.
+    share is Σ_t w_t R_gt with w_t = min(q_A, q_B) / Σ min(q_A, q_B), the distribution that both groups contain: a row
+    weighs the less, the more its group has of the stratum beyond what the other has (the matching weights of Li &
+    Greene, 2013). Where both groups have the same distribution, the difference is that without a control.
 
     The prompt stays the unit of the test. Prompt i of group g stands for its group's standardised share plus what it
     adds itself, z_i = Σ_t (w_t / q_g(t)) p_it (s_it − R_t) / √(1 − h_it), with R_t the routing at t of both groups
@@ -124,7 +124,8 @@ class Standardised:
         self, sides: tuple[Sequence[Strata], Sequence[Strata]], units: tuple[Sequence[str], Sequence[str]], cells: int
     ) -> None:
         """``units`` names the unit of each prompt; ``cells`` is layers × experts."""
-        common = np.intersect1d(*(_carried(s, u) for s, u in zip(sides, units, strict=True)))
+        first, second = (_carried(s, u) for s, u in zip(sides, units, strict=True))
+        common = np.intersect1d(first, second)
         means = [_mean_shares(side, common) for side in sides]
         least = np.minimum(*means)
         kept = np.sort(np.argsort(-least, kind="stable")[: max(1, MAX_CELLS // max(cells, 1))])

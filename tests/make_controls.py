@@ -6,6 +6,7 @@ words, in their lengths, in what happens along the text, or in routing itself, a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,10 +92,14 @@ def write_texts(scene: Texts, seed: int) -> tuple[Plan, dict[Path, Text], np.nda
     return Plan(("a", "b"), ("generated", "generated"), units, scene.paired), texts, planted
 
 
+def opener(texts: dict[Path, Text]) -> Callable[[Entry], Text]:
+    return lambda entry: texts[entry.path]
+
+
 def measured(scene: Texts, seed: int, control: str) -> tuple[Shares, np.ndarray]:
     """What ``measure`` makes of the texts, and the planted experts."""
     plan, texts, planted = write_texts(scene, seed)
-    return measure(plan, control, opened=lambda entry: texts[entry.path]), planted
+    return measure(plan, control, opened=opener(texts)), planted
 
 
 def control_rates(scene: Texts, control: str, runs: int, permutations: int = 499) -> dict[str, float]:
@@ -110,8 +115,8 @@ def control_rates(scene: Texts, control: str, runs: int, permutations: int = 499
         q = np.ones(enough.shape)
         q[enough] = benjamini_hochberg(test.p[enough])
         found["family"].append(float((test.p_family[null] < 0.05).any()))
-        found["reported"].append(float((q[null] < 0.05).mean()))
-        found["expert"].append(float((test.p[null] < 0.05).mean()))
+        found["reported"].append(float((q[null] < 0.05).mean()) if null.any() else 0.0)
+        found["expert"].append(float((test.p[null] < 0.05).mean()) if null.any() else 0.0)
         found["layer"].append(float((test.p_layer < 0.05).mean()))
         found["power"].append(float((q[planted & enough] < 0.05).mean()) if (planted & enough).any() else 0.0)
         found["coverage"].append(min(shares.coverage or (1.0, 1.0)))
