@@ -233,7 +233,7 @@ def _of_confirmation(found: Finding, confirmation: Confirmed, say: Words) -> str
         f"finding.confirmation.{key}",
         first=first,
         second=second,
-        control=say(f"finding.confirmation.control.{found.control}"),
+        control="" if found.control == "none" else say(f"finding.confirmation.control.{found.control}"),
         confirmed=f"{confirmation.confirmed:,}",
         discovered=f"{confirmation.discovered:,}",
         tested=f"{confirmation.tested:,}",
