@@ -19,11 +19,11 @@ RUNS = 40
 BOUND = 0.05 + 3 * np.sqrt(0.05 * 0.95 / RUNS)
 
 
-@pytest.mark.parametrize("scene", [Texts(), Texts(prompts=(12, 12)), Texts(prompts=(40, 12))])
+@pytest.mark.parametrize("scene", [Texts(), Texts(prompts=(12, 12)), Texts(prompts=(60, 12))])
 def test_words_alone_are_no_finding_under_the_token_control(scene):
     free, found = control_rates(scene, "none", 8), control_rates(scene, "token", RUNS)
     assert free["expert"] > 0.1 and free["reported"] > 0.01, "without the control they are"
-    assert found["family"] <= BOUND and 0.03 < found["expert"] < 0.07 and found["reported"] < 0.005
+    assert found["family"] <= BOUND and 0.03 < found["expert"] < 0.07 and found["reported"] < 0.01
 
 
 def test_positions_alone_are_no_finding_under_the_position_control():
