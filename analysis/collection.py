@@ -130,26 +130,35 @@ class Collection:
         return coactivation_of(both, n, spec, phase)
 
     def prompt_counts(
-        self, phase: str = "generated", mode: str | None = None, labels: Mapping[str, str] | None = None
+        self,
+        phase: str = "generated",
+        mode: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        traces: range | None = None,
     ) -> PromptCounts:
-        """Counts by trace, in the order of the collection; 4 L E bytes a trace."""
+        """Counts by trace, in the order of the collection; 4 L E bytes a trace. ``traces`` limits them to these
+        numbers."""
         where, values = _traces_where(mode, labels)
-        traces = self._rows(
+        near = ""
+        if traces is not None:
+            near = f"AND trace BETWEEN {traces.start} AND {traces.stop - 1}"
+            where = f"{where} {near}"
+        chosen = self._rows(
             f"SELECT trace, prompt, digest, mode, {_phase_rows(phase)} AS n FROM traces WHERE {where} ORDER BY trace",
             values,
         )
-        counts = np.zeros((len(traces["trace"]), self.spec.num_moe_layers, self.spec.num_experts), np.int32)
+        counts = np.zeros((len(chosen["trace"]), self.spec.num_moe_layers, self.spec.num_experts), np.int32)
         found = self._stream(
             f"SELECT trace, layer, expert, count FROM counts WHERE {_phase_in(phase)} "
-            f"AND trace IN (SELECT trace FROM traces WHERE {where})",
+            f"AND trace IN (SELECT trace FROM traces WHERE {where}) {near}",
             values,
         )
         for batch in found:
             trace, layer, expert, count = (batch.column(i).to_numpy() for i in range(4))
-            place = np.searchsorted(traces["trace"], trace), self._positions(layer), expert
+            place = np.searchsorted(chosen["trace"], trace), self._positions(layer), expert
             np.add.at(counts, place, count)
-        texts = {name: [str(v) for v in traces[name]] for name in ("prompt", "digest", "mode")}
-        return PromptCounts(np.asarray(traces["trace"]), rows=np.asarray(traces["n"]), counts=counts, **texts)
+        texts = {name: [str(v) for v in chosen[name]] for name in ("prompt", "digest", "mode")}
+        return PromptCounts(np.asarray(chosen["trace"]), rows=np.asarray(chosen["n"]), counts=counts, **texts)
 
     def batches(
         self, phase: str = "all", mode: str | None = None, labels: Mapping[str, str] | None = None

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from analysis.confirmation import Confirmation, confirm
 from analysis.contrast import MIN_COUNT, PERMUTATIONS, RATE, Contrast, contrast
 from analysis.findings import Finding, finding, in_words
-from analysis.recordings import Entry, Plan, plan, read_entries, sampled_apart
-from analysis.shares import MIN_ROWS, measure
-from analysis.storage import load
-from analysis.trace import RoutingTrace
+from analysis.recordings import Entry, Plan, plan
+from analysis.shares import MIN_ROWS, Shares, measure
+from analysis.sources import Reading, Sources, find_entries, modes_sampled_apart
 from analysis.words import Words
 
 SHOWN = 20  # experts in the text
@@ -27,7 +27,7 @@ LEFT_OUT_SHOWN = 5
 @dataclass(frozen=True)
 class Comparison:
     """A contrast with where it came from; ``plain`` is the same without the control, None where there was none.
-    ``cautions`` are sentences on how it was recorded."""
+    ``cautions`` are sentences on how it was recorded; ``confirmation`` is None unless it was asked for."""
 
     by: str
     cluster: str | None
@@ -38,6 +38,7 @@ class Comparison:
     plain: Contrast | None
     finding: Finding
     cautions: tuple[str, ...] = ()
+    confirmation: Confirmation | None = None
 
 
 def compare_folders(
@@ -51,18 +52,24 @@ def compare_folders(
     seed: int = 0,
     min_rows: int = MIN_ROWS,
     min_count: int = MIN_COUNT,
+    confirmed: bool = False,
 ) -> Comparison:
     """Usage::
 
         found = compare_folders([Path("recordings")], by="mode", control="token")
         print("\\n".join(in_words(found.finding)))
 
+    Args:
+        folders: recorded folders and collections.
+        confirmed: also discover experts on a random half of the prompts and test them again on the other half.
+
     Raises:
         UserError: a folder, label, phase or number that cannot be used, or a damaged file.
     """
-    entries = read_entries(folders)
-    found = compare_entries(entries, by, phase, control, cluster, groups, permutations, seed, min_rows, min_count)
-    apart = sampled_apart(folders) if by == "mode" else []
+    found = compare_entries(
+        find_entries(folders), by, phase, control, cluster, groups, permutations, seed, min_rows, min_count, confirmed
+    )
+    apart = modes_sampled_apart(folders) if by == "mode" else []
     cautions = tuple(
         f"{folder}: the modes were sampled with different settings, which may cause a difference by itself; "
         "record --same-sampling avoids it"
@@ -82,34 +89,42 @@ def compare_entries(
     seed: int = 0,
     min_rows: int = MIN_ROWS,
     min_count: int = MIN_COUNT,
+    confirmed: bool = False,
 ) -> Comparison:
     """``compare_folders`` for traces wherever they lie; its cautions are for the caller to find."""
     made = plan(entries, by, phase, groups, cluster)
-    return compare_plan(made, by, control, cluster, permutations, seed, min_rows, min_count)
+    with Sources() as sources:
+        return compare_plan(
+            made, by, sources.open, control, cluster, permutations, seed, min_rows, min_count, confirmed
+        )
 
 
 def compare_plan(
     made: Plan,
     by: str,
+    opened: Callable[[Entry], Reading],
     control: str = "none",
     cluster: str | None = None,
     permutations: int = PERMUTATIONS,
     seed: int = 0,
     min_rows: int = MIN_ROWS,
     min_count: int = MIN_COUNT,
-    opened: Callable[..., RoutingTrace] = load,
+    confirmed: bool = False,
 ) -> Comparison:
-    """``compare_folders`` for traces that are chosen already; ``opened`` gives an entry's trace by its path.
+    """``compare_folders`` for traces that are chosen already; ``opened`` gives what an entry stands for.
 
     Raises:
         UserError: as ``compare_folders``.
     """
-    tested = contrast(measure(made, control, min_rows, opened), permutations, seed, min_count)
-    plain = None
-    if control != "none":
-        plain = contrast(measure(made, "none", min_rows, opened), permutations, seed, min_count)
-    said = finding(tested, made.groups, made.phases, control, plain)
-    return Comparison(by, cluster, seed, made, control, tested, plain, said)
+
+    def measured(part: Plan, by_control: str = control) -> Shares:
+        return measure(part, by_control, min_rows, opened)
+
+    again = confirm(made, measured, permutations, seed, min_count) if confirmed else None
+    tested = contrast(measured(made), permutations, seed, min_count)
+    plain = None if control == "none" else contrast(measured(made, "none"), permutations, seed, min_count)
+    said = finding(tested, made.groups, made.phases, control, plain, again)
+    return Comparison(by, cluster, seed, made, control, tested, plain, said, confirmation=again)
 
 
 def to_json(found: Comparison) -> dict[str, Any]:
@@ -150,9 +165,9 @@ def to_json(found: Comparison) -> dict[str, Any]:
         "coverage": None if shares.coverage is None else list(shares.coverage),
         "moe_layers": numbers,
         "num_experts": shares.spec.shared_value("num_experts"),
-        "js_divergence": c.divergence.values.tolist(),
-        "null_band": c.divergence.band.tolist(),
-        "floor": [None if f is None else f.tolist() for f in c.floors],
+        "js_divergence": _known(c.divergence.values),
+        "null_band": [_known(band) for band in c.divergence.band],
+        "floor": [None if f is None else _known(f) for f in c.floors],
         "p_layer": c.p_layer.tolist(),
         "permutations": test.permutations,
         "exact": test.exact,
@@ -166,9 +181,75 @@ def to_json(found: Comparison) -> dict[str, Any]:
         "significant_without_control": None if found.plain is None else int(found.plain.significant.sum()),
         "kept_under_control": None if found.plain is None else found.finding.kept,
         "experts": experts,
+        "confirmation": None if found.confirmation is None else _confirmation(found.confirmation),
         "finding": asdict(found.finding),
         "sentences": {code: in_words(found.finding, Words(code)) for code in ("en", "ja", "zh")},
     }
+
+
+def _known(values: np.ndarray) -> list[float | None]:
+    """None for what cannot be computed: a layer in which a side selected nothing."""
+    return [None if np.isnan(v) else float(v) for v in values]
+
+
+def _bits(value: float | None) -> str:
+    return "   -  " if value is None else f"{value:.4f}"
+
+
+def _confirmation(found: Confirmation) -> dict[str, Any]:
+    """Discovered experts, the least p of the confirmation half first."""
+    numbers = found.halves[0].spec.layer_numbers
+    order = np.argwhere(found.discovered)
+    order = order[np.lexsort((-np.abs(found.difference[found.discovered]), found.p[found.discovered]))]
+    return {
+        "discovered": int(np.count_nonzero(found.discovered)),
+        "confirmed": int(np.count_nonzero(found.confirmed)),
+        "tested": found.tested,
+        "tested_again": int(np.count_nonzero(found.tested_again)),
+        "prompts": [[len(half.first), len(half.second)] for half in found.halves],
+        "units": list(found.units),
+        "smallest_p": list(found.smallest_p),
+        "reachable": [bool(r) for r in found.reachable],
+        "interval_level": found.level,
+        "experts": [
+            {
+                "layer": numbers[layer],
+                "expert": int(expert),
+                "discovery_difference": float(found.discovery_difference[layer, expert]),
+                "discovery_q": float(found.discovery_q[layer, expert]),
+                "difference": float(found.difference[layer, expert]),
+                "ci_low": float(found.low[layer, expert]),
+                "ci_high": float(found.high[layer, expert]),
+                "p": float(found.p[layer, expert]) if found.tested_again[layer, expert] else None,
+                "q": float(found.q[layer, expert]) if found.tested_again[layer, expert] else None,
+                "confirmed": bool(found.confirmed[layer, expert]),
+            }
+            for layer, expert in order
+        ],
+    }
+
+
+def _describe_confirmation(data: dict[str, Any]) -> list[str]:
+    sizes = " and ".join(str(a) if a == b else f"{a} against {b}" for a, b in data["prompts"])
+    lines = [
+        "",
+        f"discovered on one half of the prompts and tested on the other ({sizes} prompts): {data['discovered']} "
+        f"discovered, {data['tested_again']} tested again, {data['confirmed']} confirmed",
+    ]
+    if not data["experts"]:
+        return lines
+    interval = f"on the other (points, {100 * data['interval_level']:.5g}% interval)"
+    lines.append(f"layer  expert  discovered  {interval:44}  p, one-sided     q")
+    for e in data["experts"][:SHOWN]:
+        interval = f"{100 * e['difference']:+8.3f}  [{100 * e['ci_low']:+.3f}, {100 * e['ci_high']:+.3f}]"
+        tested = "not tested again" if e["p"] is None else f"{e['p']:12.2g} {e['q']:8.2g}"
+        lines.append(
+            f"{e['layer']:5}  {e['expert']:6}  {100 * e['discovery_difference']:+10.3f}  {interval:44}  "
+            f"{tested}{'' if e['confirmed'] or e['p'] is None else '   not confirmed'}"
+        )
+    if len(data["experts"]) > SHOWN:
+        lines.append(f"… and {len(data['experts']) - SHOWN} more; --json has them all")
+    return lines
 
 
 def describe(data: dict[str, Any], language: str = "en") -> str:
@@ -196,10 +277,10 @@ def describe(data: dict[str, Any], language: str = "en") -> str:
         lines.append(f"left out: {len(data['left_out']) - LEFT_OUT_SHOWN} more; --json names them")
     lines += ["", "layer  p (Holm)   JSD (bits, rarefied, all rows)  null band 95%      A/A' floor of each side"]
     for i, layer in enumerate(data["moe_layers"]):
-        floors = "  ".join("   -  " if f is None else f"{f[i]:.4f}" for f in data["floor"])
-        low, high = data["null_band"][i]
-        js = f"{data['js_divergence'][i]:29.4f}"
-        lines.append(f"{layer:5}  {data['p_layer'][i]:8.2g}   {js}   {low:.4f} to {high:.4f}   {floors}")
+        floors = "  ".join(_bits(None if f is None else f[i]) for f in data["floor"])
+        low, high = map(_bits, data["null_band"][i])
+        js = f"{_bits(data['js_divergence'][i]):>29}"
+        lines.append(f"{layer:5}  {data['p_layer'][i]:8.2g}   {js}   {low} to {high}   {floors}")
     interval = f"difference (points, {100 * data['interval_level']:.5g}% interval)"
     lines += ["", f"layer  expert  {a[:14]:>14}  {b[:14]:>14}  {interval:44}  p        q    max-T p"]
     for e in data["experts"][:SHOWN]:
@@ -210,4 +291,6 @@ def describe(data: dict[str, Any], language: str = "en") -> str:
         )
     if len(data["experts"]) > SHOWN:
         lines.append(f"… and {len(data['experts']) - SHOWN} more; --json has them all")
+    if data["confirmation"]:
+        lines += _describe_confirmation(data["confirmation"])
     return "\n".join(lines)

@@ -21,7 +21,7 @@ PERMUTATIONS = 100_000
 MAX_PERMUTATIONS = 10_000_000
 RATE = 0.05
 MIN_COUNT = 10  # selections expected of an expert on the side with fewer slots, below which it is not tested
-SKEWED_COUNT = 60  # the same where the other side is much longer; see ``enough_selections``
+SKEWED_COUNT = 120  # the same where the other side is much longer; see ``enough_selections``
 
 
 @dataclass(frozen=True)
@@ -74,24 +74,13 @@ def contrast(shares: Shares, permutations: int = PERMUTATIONS, seed: int = 0, mi
     if not 100 <= permutations <= MAX_PERMUTATIONS:
         raise BadValue(f"--permutations must be from 100 to {MAX_PERMUTATIONS:,}, not {permutations}.")
     tested = enough_selections(shares, min_count)
-    if shares.paired:
-        differences = shares.first - shares.second
-        summed, sizes = _by_cluster(differences, shares.clusters[0])
-        _expect_two(len(summed), "one_cluster")
-        test = sign_flips(summed, tested, permutations, seed)
-        difference, error, freedom = _paired_error(summed, sizes)
-    else:
-        sides = [_by_cluster(v, c) for v, c in zip((shares.first, shares.second), shares.clusters, strict=True)]
-        first, second = (summed / sizes[:, None, None] for summed, sizes in sides)
-        _expect_two(min(len(first), len(second)), "one_cluster_each")
-        test = label_permutations(np.concatenate([first, second]), len(first), tested, permutations, seed)
-        difference, error, freedom = _welch_error(first, second)
-    units = len(summed) if shares.paired else len(first) + len(second)
+    test = permute(shares, tested, permutations, seed)
+    difference, error, freedom, units = estimate(shares)
     q = np.ones(tested.shape)
     q[tested] = benjamini_hochberg(test.p[tested])
     selected, number = int(np.count_nonzero(q < RATE)), int(tested.sum())
     level = fcr_level(selected, number, RATE)
-    reach = np.vectorize(lambda nu: t_quantile(level, int(nu)), otypes=[float])(freedom) * error
+    low, high = interval(difference, error, freedom, level)
     floors = tuple(
         group_divergence(h[:, 0], h[:, 1], True, seed=seed).values if len(h) >= 2 else None for h in shares.halves
     )
@@ -101,8 +90,8 @@ def contrast(shares: Shares, permutations: int = PERMUTATIONS, seed: int = 0, mi
         units,
         tested,
         difference,
-        np.maximum(difference - reach, -1),
-        np.minimum(difference + reach, 1),
+        low,
+        high,
         level,
         q,
         holm(test.p_layer),
@@ -112,21 +101,61 @@ def contrast(shares: Shares, permutations: int = PERMUTATIONS, seed: int = 0, mi
     )
 
 
+def permute(shares: Shares, tested: np.ndarray, permutations: int, seed: int = 0) -> PermutationTest:
+    """Flip the signs of pairs, or permute the labels of prompts that are not paired; of whole clusters where there are
+    any. ``tested`` is (L, E) bool.
+
+    Raises:
+        BadValue: there are fewer than 2 clusters, or on a side.
+    """
+    if shares.paired:
+        differences, _ = _by_cluster(shares.first - shares.second, shares.clusters[0])
+        _expect_two(len(differences), "one_cluster")
+        return sign_flips(differences, tested, permutations, seed)
+    first, second = _sides(shares)
+    _expect_two(min(len(first[1]), len(second[1])), "one_cluster_each")
+    return label_permutations(_scores(first, second), len(first[1]), tested, permutations, seed)
+
+
+def estimate(shares: Shares) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    """(L, E) difference of the means over prompts, (L, E) its standard error, (L, E) degrees of freedom, and how many
+    prompts or clusters were flipped or permuted."""
+    if shares.paired:
+        summed, sizes = _by_cluster(shares.first - shares.second, shares.clusters[0])
+        difference, squared, freedom = _mean_of(summed, sizes)
+        return difference, np.sqrt(squared), np.full(difference.shape, freedom), len(sizes)
+    first, second = _sides(shares)
+    (mean_a, a, nu_a), (mean_b, b, nu_b) = _mean_of(*first), _mean_of(*second)
+    return mean_a - mean_b, np.sqrt(a + b), _welch_freedom(a, b, nu_a, nu_b), len(first[1]) + len(second[1])
+
+
+def interval(
+    difference: np.ndarray, error: np.ndarray, freedom: np.ndarray, level: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """The ends of Student's interval of a difference of shares, within [−1, 1]."""
+    quantiles = np.vectorize(lambda nu: t_quantile(level, int(nu)), otypes=[float])
+    reach = quantiles(np.floor(freedom + 1e-9)) * error
+    return np.maximum(difference - reach, -1), np.minimum(difference + reach, 1)
+
+
 def enough_selections(shares: Shares, min_count: int = MIN_COUNT) -> np.ndarray:
     """(L, E) bool: experts that are selected often enough for the test to hold.
 
     Of S and S' slots on the two sides, the difference of two Poisson shares p has skewness² (1 − r)² / ((1 + r) p S)
     with r = S / S' ≤ 1: none at equal lengths, most where a short side meets a long one, and then a rare expert that a
     few short answers happen to miss would look certain. So p S, the selections expected on the shorter side, must be
-    at least ``min_count`` and ``SKEWED_COUNT`` (1 − r)² / (1 + r). Slots are those that a control left; p is pooled
-    over both sides, so that the choice does not depend on which side is which.
+    at least ``min_count`` and ``SKEWED_COUNT`` (1 − r)² / (1 + r). Under a control slots are as many as the matched
+    rows are worth, and p is their share; p is pooled over both sides, so that the choice does not depend on which is
+    which.
     """
-    first, second = (side.sum(axis=0, dtype=np.int64) for side in shares.counts)
-    slots = [side.sum(axis=1, keepdims=True) for side in (first, second)]
-    rate = (first + second) / np.maximum(slots[0] + slots[1], 1)
-    used = [s * kept for s, kept in zip(slots, shares.coverage or (1.0, 1.0), strict=True)]
-    shorter = np.minimum(*used)
-    ratio = shorter / np.maximum(np.maximum(*used), 1)
+    counted = [side.sum(axis=0, dtype=np.int64) for side in shares.counts]
+    slots = [c.sum(axis=1, keepdims=True) * kept for c, kept in zip(counted, shares.effective, strict=True)]
+    if shares.coverage is not None:
+        means = [np.maximum(side.mean(axis=0), 0) for side in (shares.first, shares.second)]
+        counted = [mean * s for mean, s in zip(means, slots, strict=True)]
+    rate = (counted[0] + counted[1]) / np.maximum(slots[0] + slots[1], 1)
+    shorter = np.minimum(*slots)
+    ratio = shorter / np.maximum(np.maximum(*slots), 1)
     needed = np.maximum(min_count, SKEWED_COUNT * (1 - ratio) ** 2 / (1 + ratio))
     return (rate * shorter >= needed) & ~absent_experts(shares.spec)
 
@@ -162,22 +191,40 @@ def _by_cluster(values: np.ndarray, clusters: list[str]) -> tuple[np.ndarray, np
     return summed, np.bincount(of).astype(np.float64)
 
 
-def _paired_error(summed: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean over prompts, its (cluster-robust) standard error and degrees of freedom, each (L, E)."""
+def _sides(shares: Shares) -> list[tuple[np.ndarray, np.ndarray]]:
+    return [_by_cluster(v, c) for v, c in zip((shares.first, shares.second), shares.clusters, strict=True)]
+
+
+def _scores(first: tuple[np.ndarray, np.ndarray], second: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """(C + C', L, E) what stands for each cluster of either side in the permutation: the sum over its prompts of the
+    deviation from the mean of all prompts, so that a large cluster counts as many prompts. For prompts without
+    clusters, their shares less a constant."""
+    summed = np.concatenate([first[0], second[0]])
+    sizes = np.concatenate([first[1], second[1]])[:, None, None]
+    return summed - sizes * (summed.sum(axis=0) / sizes.sum())
+
+
+def _mean_of(summed: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """(L, E) mean over prompts, (L, E) its squared error and the degrees of freedom, from sums over clusters (C, L, E)
+    and their prompts (C,).
+
+    The error is the jackknife's over clusters, which clusters of unequal size do not make too small (MacKinnon, Nielsen
+    & Webb, 2023): (C − 1)/C Σ (mean without c − mean)². The degrees are Satterthwaite's for prompts that are alike
+    within their cluster, (Σ n²)² / Σ n⁴ − 1: C − 1 where all are of one size, fewer where a few hold most prompts.
+    """
     n, clusters = sizes.sum(), len(summed)
     mean = summed.sum(axis=0) / n
-    squares = ((summed - sizes[:, None, None] * mean) ** 2).sum(axis=0)
-    error = np.sqrt(squares * clusters / (clusters - 1)) / n
-    return mean, error, np.full(mean.shape, clusters - 1)
+    without = (summed - sizes[:, None, None] * mean) / (n - sizes)[:, None, None]
+    squares = sizes**2
+    freedom = squares.sum() ** 2 / (squares**2).sum() - 1
+    return mean, (clusters - 1) / clusters * (without**2).sum(axis=0), max(1.0, float(freedom))
 
 
-def _welch_error(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Difference of means, Welch's standard error and degrees of freedom (rounded down), each (L, E)."""
-    a, b = (side.var(axis=0, ddof=1) / len(side) for side in (first, second))
-    below = a**2 / (len(first) - 1) + b**2 / (len(second) - 1)
-    least = min(len(first), len(second)) - 1
-    freedom = np.divide((a + b) ** 2, below, out=np.full(a.shape, float(least)), where=below > 0)
-    return first.mean(axis=0) - second.mean(axis=0), np.sqrt(a + b), np.floor(np.maximum(freedom, least))
+def _welch_freedom(a: np.ndarray, b: np.ndarray, nu_a: float, nu_b: float) -> np.ndarray:
+    """(L, E) degrees of freedom of a difference whose sides have squared errors ``a`` and ``b``. Welch (1947)."""
+    below = a**2 / nu_a + b**2 / nu_b
+    least = min(nu_a, nu_b)
+    return np.maximum(np.divide((a + b) ** 2, below, out=np.full(a.shape, least), where=below > 0), least)
 
 
 def _expect_two(number: int, otherwise: str) -> None:

@@ -1,7 +1,8 @@
 """A finding in words: a tested contrast → three sentences that claim no more than the test shows.
 
 Knows ``Contrast`` and the locales' ``finding`` section. The first sentence says what was found and how sure it is, the
-second how large the largest difference is against chance, the third what it may still be due to.
+second how large the largest difference is against chance, the third what it may still be due to; where a discovery was
+to be confirmed, a fourth says what became of it.
 """
 
 from __future__ import annotations
@@ -10,8 +11,28 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from analysis.confirmation import Confirmation
 from analysis.contrast import MIN_COUNT, RATE, Contrast
 from analysis.words import Words
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """What may be said of discovery and confirmation.
+
+    Attributes:
+        discovered, tested, confirmed: numbers of experts; ``tested`` is how many of them were tested again.
+        prompts: on each side, of the discovery and of the confirmation half.
+        smallest_p: the least p that either half can give; in the second it is one-sided.
+        reachable: whether either half has enough prompts for anything to be reported.
+    """
+
+    discovered: int
+    tested: int
+    confirmed: int
+    prompts: tuple[tuple[int, int], tuple[int, int]]
+    smallest_p: tuple[float, float]
+    reachable: tuple[bool, bool]
 
 
 @dataclass(frozen=True)
@@ -36,6 +57,7 @@ class Finding:
         coverage: the least share of a side's rows that the control matched; 1 without one.
         uncontrolled: significant experts without the control; None without one.
         kept: those of them that the control leaves significant, with the same sign.
+        confirmation: None where nothing was to be confirmed.
     """
 
     groups: tuple[str, str]
@@ -60,11 +82,17 @@ class Finding:
     coverage: float = 1.0
     uncontrolled: int | None = None
     kept: int = 0
+    confirmation: Confirmed | None = None
 
     @property
     def reachable(self) -> bool:
         """Enough prompts for anything to be significant at all."""
         return self.fewest_visible <= self.tested
+
+    @property
+    def layers_reachable(self) -> bool:
+        """Enough prompts for a whole layer to be significant."""
+        return self.smallest_p * self.layers < RATE
 
 
 def finding(
@@ -73,6 +101,7 @@ def finding(
     phases: tuple[str, str],
     control: str = "none",
     uncontrolled: Contrast | None = None,
+    confirmation: Confirmation | None = None,
 ) -> Finding:
     """What may be said of ``found``; with a control, beside the same contrast without it."""
     mask = found.significant if found.significant.any() else found.tested
@@ -106,11 +135,24 @@ def finding(
         coverage=min(shares.coverage) if shares.coverage else 1.0,
         uncontrolled=None if uncontrolled is None else int(uncontrolled.significant.sum()),
         kept=kept,
+        confirmation=None if confirmation is None else _confirmed(confirmation),
+    )
+
+
+def _confirmed(found: Confirmation) -> Confirmed:
+    first, second = found.halves
+    return Confirmed(
+        discovered=int(np.count_nonzero(found.discovered)),
+        tested=int(np.count_nonzero(found.tested_again)),
+        confirmed=int(np.count_nonzero(found.confirmed)),
+        prompts=((len(first.first), len(first.second)), (len(second.first), len(second.second))),
+        smallest_p=found.smallest_p,
+        reachable=found.reachable,
     )
 
 
 def in_words(found: Finding, words: Words | None = None) -> list[str]:
-    """Three sentences in the language of ``words`` (English by default)."""
+    """Three sentences, or four with a confirmation, in the language of ``words`` (English by default)."""
     say = words or Words("en")
     first, second = found.groups
     phase = say(f"finding.phase.{found.phases[0]}")
@@ -120,9 +162,10 @@ def in_words(found: Finding, words: Words | None = None) -> list[str]:
         m=found.prompts[1],
         phase=say("finding.phase.each") if found.phases[0] != found.phases[1] else phase,
     )
+    last = [] if found.confirmation is None else [_of_confirmation(found, found.confirmation, say)]
     if not found.tested:
         opening = say("finding.nothing_tested", a=first, b=second, sample=sample)
-        return [opening, say("finding.size.nothing_tested", least=MIN_COUNT), _closing(found, say)]
+        return [opening, say("finding.size.nothing_tested", least=MIN_COUNT), _closing(found, say), *last]
     outcome = "some" if found.significant else "none" if found.reachable else "too_few"
     opening = say(
         f"finding.{outcome}",
@@ -134,8 +177,11 @@ def in_words(found: Finding, words: Words | None = None) -> list[str]:
         rate=f"{RATE:.0%}",
         smallest=f"{found.smallest_p:.2g}",
         visible=f"{found.fewest_visible:,}",
-        apart=found.layers_apart,
-        layers=found.layers,
+        whole=say(
+            f"finding.layers.{'apart' if found.layers_reachable else 'too_few'}",
+            apart=found.layers_apart,
+            layers=found.layers,
+        ),
     )
     size = say(
         f"finding.size.{'significant' if found.significant else 'not_significant'}",
@@ -150,7 +196,7 @@ def in_words(found: Finding, words: Words | None = None) -> list[str]:
         high=_points(found.high),
         level=_level(found.level),
     )
-    return [opening, size, _closing(found, say)]
+    return [opening, size, _closing(found, say), *last]
 
 
 def _closing(found: Finding, say: Words) -> str:
@@ -165,6 +211,34 @@ def _closing(found: Finding, say: Words) -> str:
         kept=f"{found.kept:,}",
         before=f"{found.uncontrolled or 0:,}",
         coverage=f"{found.coverage:.0%}",
+    )
+
+
+def _of_confirmation(found: Finding, confirmation: Confirmed, say: Words) -> str:
+    if not confirmation.reachable[0]:
+        key, smallest = "too_few", confirmation.smallest_p[0]
+    elif not confirmation.reachable[1]:
+        key, smallest = "too_few_again", confirmation.smallest_p[1]
+    else:
+        smallest = confirmation.smallest_p[1]
+        if not confirmation.discovered:
+            key = "nothing"
+        elif not confirmation.tested:
+            key = "none_tested"
+        else:
+            key = "some" if confirmation.confirmed else "none"
+    kind = "paired" if found.paired else "unpaired"
+    first, second = (say(f"finding.confirmation.{kind}", n=n, m=m) for n, m in confirmation.prompts)
+    return say(
+        f"finding.confirmation.{key}",
+        first=first,
+        second=second,
+        control="" if found.control == "none" else say(f"finding.confirmation.control.{found.control}"),
+        confirmed=f"{confirmation.confirmed:,}",
+        discovered=f"{confirmation.discovered:,}",
+        tested=f"{confirmation.tested:,}",
+        rate=f"{RATE:.0%}",
+        smallest=f"{smallest:.2g}",
     )
 
 

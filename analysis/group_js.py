@@ -38,7 +38,8 @@ def group_divergence(
 
     Args:
         first, second: (P, L, E) counts of selections. Where ``paired``, row i of both is the same prompt, and either
-            side is cut at random to the smaller one's number of slots; else all prompts are cut to the smallest.
+            side is cut at random to the smaller one's number of slots; else all prompts are cut to the smallest
+            that has any slot of the layer.
         clusters: the cluster of each prompt on either side; whole clusters change sides.
     """
     random = np.random.default_rng(seed)
@@ -47,8 +48,9 @@ def group_divergence(
         least = np.minimum(*totals)
         sizes = least, least
     else:
-        smallest = np.concatenate(totals).min(axis=0)
-        sizes = np.broadcast_to(smallest, totals[0].shape), np.broadcast_to(smallest, totals[1].shape)
+        every = np.concatenate(totals).astype(np.float64)
+        smallest = np.where(every > 0, every, np.inf).min(axis=0)
+        sizes = np.minimum(totals[0], smallest).astype(np.int64), np.minimum(totals[1], smallest).astype(np.int64)
     drawn = [_rarefied(c, s, random) for c, s in zip((first, second), sizes, strict=True)]
     labels = clusters if clusters and any(clusters[0]) else None
     observed, null = [], []
@@ -68,8 +70,8 @@ def _rarefied(counts: np.ndarray, sizes: np.ndarray, random: np.random.Generator
     for p in range(prompts):
         for layer in range(layers):
             size, row = int(sizes[p, layer]), counts[p, layer]
-            if size == row.sum():
-                out[:, p, layer] = row / max(size, 1)
+            if size in (0, row.sum()):
+                out[:, p, layer] = row / max(size, 1) if size else 0
             else:
                 out[:, p, layer] = random.multivariate_hypergeometric(row, size, DRAWS, method="marginals") / size
     return out

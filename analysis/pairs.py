@@ -12,6 +12,7 @@ from pathlib import Path
 from analysis.comparing import Comparison, compare_plan
 from analysis.contrast import PERMUTATIONS
 from analysis.recordings import Entry, Plan, Unit
+from analysis.sources import TraceReading
 from analysis.trace import RoutingTrace
 
 GROUPS = ("thinking", "non-thinking")
@@ -40,12 +41,13 @@ class PairSet:
         """
         with self._lock:
             if (phase, control) not in self._found:
-                traces = {self._path(n, side): t for n, pair in enumerate(self.pairs) for side, t in enumerate(pair)}
                 self._found[phase, control] = compare_plan(
-                    self._plan(phase), "mode", control, permutations=self._permutations, seed=self._seed,
-                    opened=traces.__getitem__,
-                )  # fmt: skip
+                    self._plan(phase), "mode", self._open, control, None, self._permutations, self._seed
+                )
             return self._found[phase, control]
+
+    def _open(self, entry: Entry) -> TraceReading:
+        return TraceReading(self.pairs[int(entry.digest)][GROUPS.index(entry.line["mode"])])
 
     def _plan(self, phase: str) -> Plan:
         units = []

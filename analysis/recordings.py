@@ -33,6 +33,7 @@ class Entry:
         digest: tells prompts (with their messages and labels) apart.
         model: name of the model, with the quantization where there was one.
         line: everything the index says of it, labels included.
+        number: of the trace in the collection that ``path`` lies in; None for a trace file.
     """
 
     path: Path
@@ -40,6 +41,7 @@ class Entry:
     digest: str
     model: str
     line: dict[str, Any]
+    number: int | None = None
 
     def label(self, name: str) -> str | None:
         """The value of a label (or of ``mode``, ``model`` …) as text; None where the trace has none."""

@@ -49,6 +49,7 @@ class Options:
     groups: tuple[str, ...] = ()
     permutations: int = PERMUTATIONS
     seed: int = 0
+    confirmed: bool = False
     language: str = "en"
     title: str = ""
 
@@ -59,6 +60,8 @@ class Options:
             value = getattr(self, name)
             if value != getattr(Options, name):
                 said += [f"--{name}", str(value)]
+        if self.confirmed:
+            said.append("--confirm")
         return said + (["--groups", *self.groups] if self.groups else [])
 
 
@@ -104,6 +107,7 @@ def read(paths: Sequence[Path], options: Options) -> tuple[Content, list[Entry]]
             groups=options.groups,
             permutations=options.permutations,
             seed=options.seed,
+            confirmed=options.confirmed,
         )
     except NoComparison as reason:
         why_not = reason

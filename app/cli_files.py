@@ -17,7 +17,9 @@ from analysis.trace import PHASE_GROUPS
 def add_parsers(commands: Any) -> None:
     """Their arguments, each command a parser of its own."""
     compare = commands.add_parser("compare", help="test which experts two groups of recordings use differently")
-    compare.add_argument("folders", metavar="DIR", type=Path, nargs="+", help="folders of record; several are joined")
+    compare.add_argument(
+        "folders", metavar="DIR", type=Path, nargs="+", help="folders of record, or of pack; several are joined"
+    )
     _add_comparison(compare)
     compare.add_argument("--json", action="store_true", help="print JSON")
 
@@ -69,9 +71,15 @@ def _add_comparison(command: argparse.ArgumentParser) -> None:
         default="none",
         help="compare only the same token ids, or the same positions, of both sides (default: none)",
     )
+    command.add_argument(
+        "--confirm",
+        dest="confirmed",
+        action="store_true",
+        help="also discover experts on a random half of the prompts and test them again on the other half",
+    )
     command.add_argument("--cluster", metavar="LABEL", help="prompts that share its value stay together in the test")
     command.add_argument("--permutations", metavar="N", type=int, default=100_000, help="(default: 100,000)")
-    command.add_argument("--seed", metavar="S", type=int, default=0, help="of the permutations (default 0)")
+    command.add_argument("--seed", metavar="S", type=int, default=0, help="of permutations and halves (default 0)")
     command.add_argument("--language", choices=("en", "ja", "zh"), default="en", help="of what is said (default: en)")
 
 
@@ -79,7 +87,7 @@ def _comparison(arguments: argparse.Namespace) -> dict[str, Any]:
     """The options of ``_add_comparison`` that concern the test."""
     if arguments.seed < 0:
         raise BadValue(f"--seed must be 0 or more, not {arguments.seed}.")
-    names = ("by", "phase", "control", "cluster", "permutations", "seed")
+    names = ("by", "phase", "control", "cluster", "permutations", "seed", "confirmed")
     return {**{name: getattr(arguments, name) for name in names}, "groups": tuple(arguments.groups or ())}
 
 

@@ -79,6 +79,20 @@ def test_phases_clusters_and_languages(run, folder):
         assert code == 0 and word in out and "JSD" in out and "max-T" in out and "A/A' floor" in out
 
 
+def test_confirmation_is_in_the_json_and_in_the_text(run, folder):
+    data = json.loads(run("compare", folder, "--confirm", "--permutations", 2000, "--json")[1])
+    found = data["confirmation"]
+    assert found["prompts"] == [[10, 10], [10, 10]] and found["discovered"] == len(found["experts"]) > 0
+    assert found["confirmed"] == sum(e["confirmed"] for e in found["experts"]) > 0
+    top = found["experts"][0]
+    assert (top["layer"], top["expert"]) == (2, 5) and top["difference"] < 0 and top["discovery_difference"] < 0
+    assert len(data["sentences"]["en"]) == 4 and "confirmed" in data["sentences"]["en"][3]
+    without = json.loads(run("compare", folder, "--permutations", 2000, "--json")[1])
+    assert without["confirmation"] is None and without["experts"] == data["experts"]
+    out = run("compare", folder, "--confirm", "--permutations", 2000)[1]
+    assert "discovered on one half of the prompts and tested on the other (10 and 10 prompts)" in out
+
+
 def test_hardly_anything_is_no_fault_and_other_sampling_is_said(run, tmp_path):
     def short(number, line):
         return make_trace(rows=14, layers=2, experts=64, seed=number, thinking=line["mode"] == "thinking")
@@ -94,6 +108,7 @@ def test_hardly_anything_is_no_fault_and_other_sampling_is_said(run, tmp_path):
 
 def test_mistakes_are_one_line(run, folder, tmp_path):
     few = write_recording(tmp_path / "few", both_modes(1), trace)
+    three = write_recording(tmp_path / "three", both_modes(3), trace)
     bad = write_recording(tmp_path / "bad", both_modes(3), trace)
     (bad / "00004-thinking-0.safetensors").write_bytes(b"{}")
     for arguments, message in (
@@ -104,7 +119,7 @@ def test_mistakes_are_one_line(run, folder, tmp_path):
         ([folder, "--control", "words"], "invalid choice: 'words'"),
         ([folder, "--permutations", 3], "--permutations must be from 100"),
         ([folder, "--seed", -1], "--seed must be 0 or more, not -1"),
-        ([folder, "--by", "half", "--control", "token"], "needs the same prompts on both sides"),
+        ([three, "--confirm"], "--confirm needs at least 4 prompts, 2 for each half; there are 3"),
         ([folder, "--phase", "thinking"], "0 prompts have at least 4 rows in phase thinking in both 'thinking' and"),
         ([few], "a comparison needs at least 2"),
         ([bad], "00004-thinking-0.safetensors"),

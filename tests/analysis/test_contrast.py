@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from analysis.contrast import contrast
+from analysis.contrast import contrast, estimate
 from analysis.errors import BadValue
 from analysis.group_js import group_divergence
 from tests.make_calibration import NULLS, Scene, rates, run_test, simulate
@@ -21,7 +21,7 @@ def test_false_positives_are_as_rare_as_stated(name):
     found = rates(NULLS[name], RUNS, permutations=499)
     assert found["family"] <= BOUND and found["discovery"] <= BOUND, found
     assert 0.04 <= found["expert"] <= 0.06 and found["layer"] <= BOUND, found
-    assert found["tested"] > 0.4
+    assert found["tested"] > 0.3
 
 
 def test_ignoring_clusters_would_err_far_more_often():
@@ -92,6 +92,47 @@ def test_the_floor_is_the_divergence_of_a_condition_from_itself():
     found = contrast(replace(shares, halves=(halves, halves[:1])), 999)
     np.testing.assert_allclose(found.floors[0], 0, atol=1e-6)
     assert found.floors[1] is None, "one prompt is no floor"
+
+
+def test_unequal_clusters_weigh_prompts_alike_in_the_estimate_and_the_test():
+    shares, *_ = simulate(Scene(prompts=30, uneven=True, paired=False), 0)
+    found = contrast(shares, 999)
+    np.testing.assert_allclose(found.difference, shares.first.mean(axis=0) - shares.second.mean(axis=0), atol=1e-12)
+    assert found.units == 2 * len(set(shares.clusters[0])) == 16
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_intervals_hold_with_clusters_of_unequal_size(paired):
+    """A few clusters hold most prompts; counting clusters would make the interval of the mean too narrow."""
+    found = rates(Scene(prompts=36, uneven=True, spread=40, paired=paired), 60, permutations=199)
+    assert found["interval"] > 0.93 and found["family"] <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 60)
+
+
+def test_the_error_is_the_jackknife_and_that_of_the_mean_without_clusters():
+    random = np.random.default_rng(0)
+    values = random.normal(size=(9, 1, 2))
+    shares, *_ = simulate(Scene(prompts=9), 0)
+    alone = replace(shares, first=values, second=np.zeros_like(values))
+    difference, error, freedom, units = estimate(alone)
+    np.testing.assert_allclose(difference, values.mean(axis=0))
+    np.testing.assert_allclose(error, values.std(axis=0, ddof=1) / 3)
+    assert (freedom == 8).all() and units == 9
+    names = list("aaaabbccd")
+    _, error, freedom, units = estimate(replace(alone, clusters=(names, names)))
+    left = [values[[n != c for n in names]].mean(axis=0) for c in "abcd"]
+    np.testing.assert_allclose(error**2, 3 / 4 * ((np.array(left) - values.mean(axis=0)) ** 2).sum(axis=0))
+    assert (freedom == 25**2 / (256 + 16 + 16 + 1) - 1).all() and units == 4
+
+
+def test_a_layer_without_selections_is_unknown_and_spoils_no_other():
+    counts = simulate(Scene(prompts=6, paired=False), 0)[0].counts
+    empty = counts[0].copy()
+    empty[0, 0] = 0
+    found = group_divergence(empty, counts[1], False)
+    assert np.isfinite(found.values).all() and np.isfinite(found.band).all(), "one prompt without a layer"
+    empty[:, 0] = 0
+    found = group_divergence(empty, counts[1], False)
+    assert np.isnan(found.values[0]) and np.isfinite(found.values[1])
 
 
 def test_mistakes_are_named():

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from analysis.contrast import contrast
-from analysis.findings import Finding, finding, in_words
+from analysis.findings import Confirmed, Finding, finding, in_words
 from analysis.words import LANGUAGES, Words
 from tests.make_calibration import Scene, simulate
 
@@ -34,7 +34,16 @@ SOME = Finding(
 NONE = replace(SOME, significant=0, level=0.99983, low=-0.001, layers_apart=0)
 FEW = replace(NONE, smallest_p=0.0625, fewest_visible=375)
 TOKEN = replace(SOME, control="token", coverage=0.62, uncontrolled=80, kept=33)
+CONFIRMED = Confirmed(20, 18, 15, ((30, 30), (30, 30)), (1e-5, 5e-6), (True, True))
 CASES = {
+    "confirmed": replace(SOME, confirmation=CONFIRMED),
+    "confirmed, token": replace(TOKEN, confirmation=CONFIRMED),
+    "none confirmed": replace(SOME, confirmation=replace(CONFIRMED, confirmed=0)),
+    "none tested again": replace(SOME, paired=False, confirmation=replace(CONFIRMED, confirmed=0, tested=0)),
+    "nothing discovered": replace(NONE, confirmation=Confirmed(0, 0, 0, ((9, 9), (8, 8)), (0.01, 0.02), (True, True))),
+    "halves too small": replace(FEW, confirmation=Confirmed(0, 0, 0, ((3, 3), (2, 2)), (0.25, 0.25), (False, True))),
+    "half too small": replace(SOME, confirmation=replace(CONFIRMED, confirmed=0, reachable=(True, False))),
+    "layers out of reach": replace(NONE, smallest_p=2**-5, layers=6),
     "some": SOME,
     "none": NONE,
     "few": FEW,
@@ -54,7 +63,7 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_every_case_is_said_in_every_language(case, language):
     said = in_words(CASES[case], Words(language))
-    assert len(said) == 3
+    assert len(said) == 3 + (CASES[case].confirmation is not None)
     for sentence in said:
         assert sentence[-1] in ".。" and "{" not in sentence
 
@@ -67,6 +76,20 @@ def test_the_numbers_are_those_of_the_finding():
     assert "words alone" in third and "not tested" in third
     assert "33 of 80" in in_words(TOKEN)[2] and "62%" in in_words(TOKEN)[2]
     assert "20 against 30 prompts" in in_words(CASES["unpaired"])[0]
+
+
+def test_confirmation_says_how_many_were_tested_and_confirmed():
+    last = in_words(CASES["confirmed"])[3]
+    assert "Of 20 experts discovered" in last and "18 were tested again" in last and "15 are confirmed" in last
+    assert "among the same token ids" in in_words(CASES["confirmed, token"])[3]
+    assert "does not show that they were chance" in in_words(CASES["none confirmed"])[3]
+    assert "nothing to confirm" in in_words(CASES["nothing discovered"])[3]
+    assert (
+        "too few to discover" in in_words(CASES["halves too small"])[3]
+        and "0.25" in in_words(CASES["halves too small"])[3]
+    )
+    assert "differs as a whole" in in_words(CASES["layers out of reach"])[0]
+    assert "0 of 6 layers" not in in_words(CASES["layers out of reach"])[0]
 
 
 def test_nothing_significant_is_no_finding_of_sameness():

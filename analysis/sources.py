@@ -1,0 +1,163 @@
+"""What a comparison reads of one trace: from its file, or from a collection, where no trace is opened.
+
+Knows recorded folders and collections. Does not know the two sides of a comparison (``recordings.plan``) or what is
+computed (``shares``).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from analysis.collection import Collection
+from analysis.collection_format import MANIFEST
+from analysis.collection_rows import CollectionRows
+from analysis.errors import BadValue
+from analysis.metrics import expert_counts
+from analysis.recordings import Entry, read_entries, sampled_apart
+from analysis.storage import load
+from analysis.trace import PHASE_GROUPS, RouterSpec, RoutingTrace
+
+SAMPLING = ("temperature", "top_p", "top_k", "min_p", "presence_penalty", "repetition_penalty")
+
+
+class Reading(Protocol):
+    """One trace, as far as a comparison needs it. ``phase`` is a name of ``PHASE_GROUPS``."""
+
+    @property
+    def spec(self) -> RouterSpec: ...
+
+    def rows(self, phase: str) -> int:
+        """How many rows are in the phase."""
+        ...
+
+    def counts(self, phase: str) -> np.ndarray:
+        """(L, E) selections in the phase."""
+        ...
+
+    def routed(self, phase: str) -> tuple[np.ndarray, np.ndarray]:
+        """(n,) token ids and (n, L, K) expert ids of the rows in the phase, in order."""
+        ...
+
+    def texts(self, phase: str) -> dict[int, bytes]:
+        """Token id → its text, of the rows in the phase."""
+        ...
+
+
+class TraceReading:
+    """A trace in memory."""
+
+    def __init__(self, trace: RoutingTrace) -> None:
+        self.trace, self.spec = trace, trace.spec
+
+    def rows(self, phase: str) -> int:
+        return int(np.count_nonzero(self.trace.rows_in(phase)))
+
+    def counts(self, phase: str) -> np.ndarray:
+        return expert_counts(self.trace, self.trace.rows_in(phase))
+
+    def routed(self, phase: str) -> tuple[np.ndarray, np.ndarray]:
+        rows = np.flatnonzero(self.trace.rows_in(phase))
+        return self.trace.token_ids[self.trace.row_start + rows], self.trace.expert_ids[rows]
+
+    def texts(self, phase: str) -> dict[int, bytes]:
+        places = self.trace.row_start + np.flatnonzero(self.trace.rows_in(phase))
+        return {int(self.trace.token_ids[i]): self.trace.pieces[i] for i in places}
+
+
+class CollectedReading:
+    """A trace of a collection: counts from its counts table, tokens only where a control asks for them."""
+
+    def __init__(self, rows: CollectionRows, number: int) -> None:
+        self._rows, self._number, self.spec = rows, number, rows.spec
+
+    def rows(self, phase: str) -> int:
+        return self._rows.counts(self._number, phase)[1]
+
+    def counts(self, phase: str) -> np.ndarray:
+        return self._rows.counts(self._number, phase)[0]
+
+    def routed(self, phase: str) -> tuple[np.ndarray, np.ndarray]:
+        phases, token_ids, expert_ids = self._rows.rows(self._number)
+        chosen = np.isin(phases, PHASE_GROUPS[phase])
+        return token_ids[chosen], expert_ids[chosen]
+
+    def texts(self, phase: str) -> dict[int, bytes]:
+        return self._rows.texts(self._number)
+
+
+class Sources:
+    """Opens what entries stand for. ``with Sources() as sources: sources.open(entry).counts("answer")``."""
+
+    def __init__(self) -> None:
+        self._collections: dict[Path, CollectionRows] = {}
+
+    def open(self, entry: Entry) -> Reading:
+        """
+        Raises:
+            TraceError: the file or the collection is missing or damaged; it is named.
+        """
+        if entry.number is None:
+            return TraceReading(load(entry.path))
+        folder = entry.path.parent
+        if folder not in self._collections:
+            self._collections[folder] = CollectionRows(Collection.open(folder))
+        return CollectedReading(self._collections[folder], entry.number)
+
+    def __enter__(self) -> Sources:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for rows in self._collections.values():
+            rows.collection.__exit__()
+        self._collections.clear()
+
+
+def find_entries(folders: Sequence[Path]) -> list[Entry]:
+    """Every trace of recorded folders and collections, in the order of the file names (then of the folders), so that a
+    recording and its collection give the same numbers.
+
+    Raises:
+        BadValue: a folder is neither, or an index is damaged.
+        TraceError: a collection is damaged.
+    """
+    entries: list[Entry] = []
+    for folder in folders:
+        entries += _collected(folder) if (folder / MANIFEST).is_file() else read_entries([folder])
+    if not entries:
+        raise BadValue(f"{', '.join(map(str, folders))} holds no trace yet.")
+    return sorted(entries, key=lambda entry: entry.path.name)
+
+
+def modes_sampled_apart(folders: Sequence[Path]) -> list[Path]:
+    """Folders whose modes were sampled with different settings, as far as they say so."""
+    collections = [folder for folder in folders if (folder / MANIFEST).is_file()]
+    return [*sampled_apart([f for f in folders if f not in collections]), *filter(_collected_apart, collections)]
+
+
+def _collected(folder: Path) -> list[Entry]:
+    with Collection.open(folder) as collection:
+        found = collection.db.sql("SELECT trace, file, prompt, index_entry, provenance FROM traces ORDER BY trace")
+        entries = []
+        for number, file, prompt, line, provenance in found.fetchall():
+            data, facts = json.loads(line), json.loads(provenance)
+            quantization = facts.get("quantization")
+            model = str(facts.get("model") or folder)
+            model = model if quantization in (None, "", "none") else f"{model} {quantization}"
+            entries.append(Entry(folder / file, prompt, str(data.get("digest", prompt)), model, data, number))
+        return entries
+
+
+def _collected_apart(folder: Path) -> bool:
+    with Collection.open(folder) as collection:
+        found = collection.db.sql("SELECT DISTINCT mode, provenance->'sampling' FROM traces").fetchall()
+    by_mode: dict[str, set[str]] = {}
+    for mode, text in found:
+        sampling = json.loads(text) if text else None
+        if isinstance(sampling, dict):
+            by_mode.setdefault(mode, set()).add(json.dumps([sampling.get(name) for name in SAMPLING]))
+    return len({frozenset(settings) for settings in by_mode.values()}) > 1

@@ -1,0 +1,122 @@
+"""A recording and the collection packed from it give the same comparison; of the collection no trace is opened."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from analysis import collection_rows, packing
+from analysis.collection import Collection
+from analysis.collection_rows import CollectionRows
+from analysis.comparing import compare_folders, to_json
+from analysis.errors import TraceError
+from analysis.packing import pack
+from analysis.sources import Sources, TraceReading, find_entries, modes_sampled_apart
+from analysis.storage import load
+from tests.make_recording import both_modes, write_recording
+from tests.make_traces import make_trace
+
+
+def trace(number, line):
+    made = make_trace(
+        rows=40 + 11 * (number % 7), layers=3, first_layer=1, seed=number, thinking=line["mode"] == "thinking",
+        sampling={"temperature": 0.6, "top_p": 0.95, "top_k": 20},
+    )  # fmt: skip
+    words = sorted({piece for piece in made.pieces} | {b"the"})
+    names = {word: hash_of(word) for word in words}
+    ids = np.array([names[piece] for piece in made.pieces], np.int32)
+    return type(made)(**{**made.__dict__, "token_ids": ids})
+
+
+def hash_of(word):
+    return sum(word) % 1009
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory):
+    """A recording whose index is out of order, with two answers to each prompt, and its collection."""
+    lines = [
+        {**line, "sample": s, "topic": "ab"[n // 2 % 2], "group": f"g{n // 6}"}
+        for n, line in enumerate(both_modes(12))
+        for s in range(2)
+    ]
+    folder = write_recording(tmp_path_factory.mktemp("sources") / "rec", lines, trace)
+    index = (folder / "index.jsonl").read_text().splitlines(keepends=True)
+    (folder / "index.jsonl").write_text("".join(index[::-1]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(packing, "ROW_GROUP", 100)
+        patch.setattr(packing, "PART", 700)
+        pack(folder, folder.parent / "collection")
+    for file in (folder.parent / "collection").rglob("*.safetensors"):
+        raise AssertionError(f"{file} is a trace")
+    return folder, folder.parent / "collection"
+
+
+CASES = [
+    {},
+    {"control": "token"},
+    {"control": "position", "phase": "answer"},
+    {"by": "phase", "control": "token"},
+    {"by": "sample"},
+    {"by": "topic"},
+    {"by": "topic", "control": "token"},
+    {"by": "topic", "control": "position", "cluster": "group"},
+    {"confirmed": True, "cluster": "group"},
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_collection_gives_the_same_numbers(both, case, monkeypatch):
+    folder, collection = both
+    monkeypatch.setattr(collection_rows, "BLOCK", 5)
+    wanted = to_json(compare_folders([folder], permutations=999, **case))
+    monkeypatch.setattr("analysis.sources.load", lambda path: pytest.fail(f"{path} was opened"))
+    assert to_json(compare_folders([collection], permutations=999, **case)) == wanted
+
+
+def test_a_trace_read_in_place_is_the_trace(both):
+    folder, collection = both
+    entries = find_entries([collection])
+    assert [e.path.name for e in entries] == [e.path.name for e in find_entries([folder])]
+    with Sources() as sources:
+        for entry in (entries[7], entries[0], entries[-1]):
+            kept, read = TraceReading(load(folder / entry.path.name)), sources.open(entry)
+            assert read.spec == kept.spec
+            for phase in ("thinking", "answer", "prompt"):
+                assert read.rows(phase) == kept.rows(phase)
+                np.testing.assert_array_equal(read.counts(phase), kept.counts(phase))
+                for one, two in zip(read.routed(phase), kept.routed(phase), strict=True):
+                    np.testing.assert_array_equal(one, two)
+                assert kept.texts(phase).items() <= read.texts(phase).items()
+
+
+def test_only_a_few_row_groups_are_held(both):
+    with Collection.open(both[1]) as collection:
+        rows = CollectionRows(collection)
+        assert len(rows._groups) > 8
+        for number in range(collection.manifest.traces):
+            rows.rows(number)
+        read = rows._group.cache_info()
+        assert read.currsize <= 4 and read.misses == len(rows._groups), "in order, each is read once"
+
+
+def test_tokens_of_another_order_are_refused(both, tmp_path):
+    shutil.copytree(both[1], tmp_path / "copy")
+    manifest = json.loads((tmp_path / "copy" / "collection.json").read_text())
+    tokens = [name for name in manifest["files"] if name.startswith("tokens/")]
+    turned = {name: manifest["files"][name] for name in [*tokens[::-1], *manifest["files"]]}
+    (tmp_path / "copy" / "collection.json").write_text(json.dumps({**manifest, "files": turned}))
+    with Collection.open(tmp_path / "copy") as collection, pytest.raises(TraceError, match="not in the order"):
+        CollectionRows(collection).rows(0)
+
+
+def test_modes_sampled_apart_are_seen_in_a_collection(both, tmp_path):
+    def apart(number, line):
+        return trace(number, line).with_provenance(sampling={"temperature": 0.6 + 0.1 * (line["mode"] != "thinking")})
+
+    assert modes_sampled_apart([both[1]]) == []
+    pack(write_recording(tmp_path / "rec", both_modes(2), apart), tmp_path / "out")
+    assert modes_sampled_apart([tmp_path / "out", both[1]]) == [tmp_path / "out"]
