@@ -52,7 +52,7 @@ def synthetic_trace(tokens: int) -> RoutingTrace:
 
 
 def load_bincount(ids: np.ndarray) -> np.ndarray:
-    """One bincount over ids plus layer offsets, 4,096 rows at a time: faster than all at once, and it fits in memory."""
+    """One bincount over ids plus layer offsets, 4,096 rows at a time, which is faster than all at once."""
     offsets = (np.arange(LAYERS) * EXPERTS)[:, None]
     found = np.zeros(LAYERS * EXPERTS, np.int64)
     for start in range(0, len(ids), 4096):
@@ -103,7 +103,9 @@ def measure(tokens: int, pairs: int, flips: int, rounds: int) -> list[dict[str, 
             contenders[name]()
             seconds[name].append(time.process_time() - start)
     middle = {name: statistics.median(times) for name, times in seconds.items()}
-    rows = [{"name": name, "value": round(value, 6), "unit": "s"} for name, value in middle.items()]
+    rows: list[dict[str, Any]] = [
+        {"name": name, "value": round(value, 6), "unit": "s"} for name, value in middle.items()
+    ]
     for row in rows:
         if base := BASELINES.get(row["name"]):
             row["ratio"] = round(middle[base] / middle[row["name"]], 3)
