@@ -13,7 +13,7 @@ from analysis.pooling import Traces, as_traces, clean_ids
 from analysis.statistic import Statistic
 from analysis.trace import RouterSpec, RoutingTrace
 
-_CHUNK = 16384  # rows whose pairs are counted at a time, to bound memory
+_CHUNK = 4096  # rows whose pairs are counted at a time, few enough for the processor's cache
 
 
 def pair_counts(trace: RoutingTrace, rows: np.ndarray | None = None) -> np.ndarray:
@@ -24,14 +24,17 @@ def pair_counts(trace: RoutingTrace, rows: np.ndarray | None = None) -> np.ndarr
 def count_pairs(ids: np.ndarray, experts: int) -> np.ndarray:
     """(L, E, E) as ``pair_counts``, from expert ids (R, L, K)."""
     width = experts + 1  # one more for "no expert"
-    first, second = np.triu_indices(ids.shape[2])  # each expert with itself, too
     found = np.zeros((ids.shape[1], width, width), np.int64)
+    used = np.zeros((ids.shape[1], width), np.int64)
     for start in range(0, len(ids), _CHUNK):
         for layer in range(ids.shape[1]):
-            block = clean_ids(ids[start : start + _CHUNK, layer], experts)
-            cells = block[:, first] * width + block[:, second]
-            found[layer] += np.bincount(cells.ravel(), minlength=width * width).reshape(width, width)
-    once = np.einsum("lee->le", found).copy()
+            block = np.ascontiguousarray(clean_ids(ids[start : start + _CHUNK, layer], experts).T)  # (K, rows)
+            used[layer] += np.bincount(block.ravel(), minlength=width)
+            cells = found[layer].reshape(-1)
+            for rank in range(len(block) - 1):
+                codes = block[rank] * width + block[rank + 1 :]
+                cells += np.bincount(codes.ravel(), minlength=width * width)
+    once = np.einsum("lee->le", found) + used
     both = found + found.transpose(0, 2, 1)
     np.einsum("lee->le", both)[:] = once
     return both[:, :experts, :experts]

@@ -19,13 +19,16 @@ from analysis.trace import LayerSpec, RouterSpec, RoutingTrace
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _CHUNK = 4096  # rows counted at a time, to bound memory
+_MANY = 16384  # rows from which counting two ids at once is worth its larger table, and how many at a time
 
 
 def expert_counts(trace: RoutingTrace, rows: np.ndarray | None = None) -> np.ndarray:
     """(L, E) how often each expert was selected in ``rows`` ((R,) bool or indices; None for all)."""
-    spec = trace.spec
-    layers, experts = spec.num_moe_layers, spec.num_experts
-    ids = trace.expert_ids if rows is None else trace.expert_ids[rows]
+    layers, experts = trace.spec.num_moe_layers, trace.spec.num_experts
+    everything = rows is None or (rows.dtype == bool and rows.all())
+    ids = trace.expert_ids if everything else trace.expert_ids[rows]
+    if ids.dtype == np.uint8 and len(ids) >= _MANY:
+        return _counted_by_twos(np.ascontiguousarray(ids), experts)
     width = experts + 1  # one more for "no expert"
     offsets = (np.arange(layers) * width)[:, None]
     found = np.zeros(layers * width, np.int64)
@@ -33,6 +36,27 @@ def expert_counts(trace: RoutingTrace, rows: np.ndarray | None = None) -> np.nda
         block = np.minimum(ids[start : start + _CHUNK].astype(np.intp), experts) + offsets
         found += np.bincount(block.ravel(), minlength=layers * width)
     return found.reshape(layers, width)[:, :experts]
+
+
+def _counted_by_twos(ids: np.ndarray, experts: int) -> np.ndarray:
+    """(L, E) from (R, L, K) uint8 ids, contiguous: two neighbours are read as one uint16, which halves the counting,
+    and the table of pairs is then summed along both sides. "No expert" is 255, which no expert is."""
+    cells = ids.view(np.dtype((np.void, ids.shape[2])))[..., 0]  # the K ids of a row and layer move as one
+    buffer = np.empty(_MANY * ids.shape[2] // 2, np.intp)
+    found = np.zeros((ids.shape[1], experts), np.int64)
+    for layer in range(ids.shape[1]):
+        twos = np.zeros(1 << 16, np.int64)
+        for start in range(0, len(ids), _MANY):
+            flat = np.ascontiguousarray(cells[start : start + _MANY, layer]).view(np.uint8)
+            if len(flat) % 2:
+                found[layer, flat[-1:][flat[-1:] < experts]] += 1
+            codes = buffer[: len(flat) // 2]
+            codes[:] = flat[: 2 * len(codes)].view(np.uint16)
+            counted = np.bincount(codes)
+            twos[: len(counted)] += counted
+        table = twos.reshape(256, 256)
+        found[layer] += (table.sum(axis=0) + table.sum(axis=1))[:experts]
+    return found
 
 
 def expert_load(traces: Traces, phase: str = "all") -> Statistic:
