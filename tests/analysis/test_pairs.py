@@ -23,7 +23,7 @@ def folder(tmp_path):
     return write_recording(tmp_path / "recorded", both_modes(8), trace)
 
 
-@pytest.mark.parametrize(("phase", "control"), [("generated", "none"), ("answer", "none"), ("generated", "token")])
+@pytest.mark.parametrize(("phase", "control"), [("generated", "none"), ("answer", "none"), ("generated", "position")])
 def test_pairs_in_memory_are_compared_as_recorded_ones(folder, phase, control):
     files = sorted(folder.glob("*.safetensors"))
     pairs = [(load(a), load(b)) for a, b in zip(files[::2], files[1::2], strict=True)]

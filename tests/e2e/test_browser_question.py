@@ -1,4 +1,4 @@
-"""From the first page to "which experts changed when it thought, and is that real?", by clicks alone; and the lessons."""
+"""From the first page to "which experts changed when it thought, and is that real?", by clicks; and the lessons."""
 
 from __future__ import annotations
 
