@@ -129,7 +129,7 @@ def busiest_experts(trace: RoutingTrace, phase: str, n: int, layer: int | None =
     sizes = np.array([[entry.num_experts] for entry in trace.spec.layers], np.float64)
     ratio = np.divide(counts * sizes, slots, out=np.zeros_like(counts), where=slots > 0)
     positions = range(len(ratio)) if layer is None else [trace.spec.position(layer)]
-    ranked = sorted(((-ratio[p, e], p, e) for p in positions for e in np.flatnonzero(ratio[p])))
+    ranked = sorted((-ratio[p, e], p, e) for p in positions for e in np.flatnonzero(ratio[p]))
     return [(trace.spec.layer_numbers[p], int(e)) for _, p, e in ranked[:n]]
 
 

@@ -108,7 +108,10 @@ def touched(edit: Statistic, controls: Sequence[Statistic], words: Words, theme:
     if not edit.n or not drawn:
         return style.note(made, words("figures.no_rows"), theme)
     colours, ink, places = style.PAIR[theme], style.INK[theme], np.arange(len(drawn))
-    names = [words("figures.edited.expert", layer=s.along("expert")[i][0], expert=s.along("expert")[i][1]) for s, i, _ in drawn]
+    names = [
+        words("figures.edited.expert", layer=s.along("expert")[i][0], expert=s.along("expert")[i][1])
+        for s, i, _ in drawn
+    ]
     shares = 100 * np.array([s.values[i] for s, i, _ in drawn])
     uniform = 100 * np.array([np.asarray(s.chance)[i, 0] for s, i, _ in drawn])
     for place, (before, after) in enumerate(shares):

@@ -1,0 +1,254 @@
+"""What an experiment shows: the answers with the place where they part, the figures, their tables, and sentences.
+
+Pure functions of arms and traces. Text of models is escaped here; everything else in the HTML is ours.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from analysis import edited as measures
+from analysis.figures import edited as figures
+from analysis.figures import style
+from analysis.statistic import Statistic
+from analysis.trace import Phase, RouterSpec, RoutingTrace
+from analysis.words import Words
+from app.engine.edit_rules import touched_experts
+from app.ui.experiment_edits import Edits, describe, to_text
+from app.ui.experiment_run import Arm, parting
+
+Table = tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]
+"""Header and lines."""
+
+SHOWN_EDITS = 3
+
+
+def chips_html(edits: Edits, words: Words) -> str:
+    """The edits that are set, each with a button that takes it away; without any, what one is."""
+    say = _say(words)
+    if not edits:
+        return f"<p class='hint'>{html.escape(say('chips_none'))}</p>"
+    items = []
+    for index, edit in enumerate(edits):
+        text = html.escape(describe(edit, words))
+        remove = html.escape(say("remove", edit=describe(edit, words)), quote=True)
+        items.append(
+            f"<li class='chip'><span>{text}</span>"
+            f"<button type='button' data-i='{index}' aria-label='{remove}' title='{remove}'>×</button></li>"
+        )
+    return f"<ul class='chips' aria-label='{html.escape(say('chips_label'), quote=True)}'>{''.join(items)}</ul>"
+
+
+def head_html(arm: Arm, base: Arm, seed: int, words: Words) -> str:
+    """Above an answer: what it is, under which edits, how long it is and where it parts from the unedited one."""
+    say = _say(words)
+    if arm.kind == "unedited":
+        under = html.escape(say("arm_unedited_hint"))
+    else:
+        shown = to_text(arm.edits[:SHOWN_EDITS]) + (" …" if len(arm.edits) > SHOWN_EDITS else "")
+        shown = shown if len(shown) <= 90 else shown[:89] + "…"
+        under = f"<code title='{html.escape(to_text(arm.edits), quote=True)}'>{html.escape(shown)}</code>"
+        if arm.kind == "control":
+            under += f" <span>{html.escape(say('arm_control_hint', seed=seed))}</span>"
+    lines = [f"<h4>{html.escape(arm.title(words))}</h4>", f"<p class='under'>{under}</p>"]
+    if arm.reason:
+        reason = arm.reason if arm.reason in ("stop", "length", "interrupted") else "stopped"
+        counts = words(
+            "tabs.compare.counts",
+            thinking=arm.count(Phase.THINKING),
+            answer=arm.count(Phase.ANSWER),
+            reason=words(f"tabs.compare.reason.{reason}"),
+        )
+        lines.append(f"<p class='counts'>{html.escape(counts)}</p>")
+    if arm.kind != "unedited" and arm.tokens:
+        lines.append(f"<p class='counts'>{html.escape(parting_line(arm, base, words))}</p>")
+    return "".join(lines)
+
+
+def parting_line(arm: Arm, base: Arm, words: Words) -> str:
+    """Where ``arm`` parts from the unedited answer, in words."""
+    at = parting(base, arm)
+    if at is None:
+        return words("tabs.experiment.same_text" if arm.reason else "tabs.experiment.same_so_far")
+    return words("tabs.experiment.parts_at", n=at + 1, all=max(len(base.tokens), len(arm.tokens)))
+
+
+def said_html(arm: Arm, phase: Phase, mark: int | None, words: Words) -> str:
+    """The text of ``phase`` (thinking or answer), the token number ``mark`` marked; "" where there is none.
+
+    A marker token is shown only where it is the marked one, in the part of the answer that it ends."""
+    parts, part = [], Phase.ANSWER if arm.tokens and arm.tokens[0][2] == Phase.ANSWER else Phase.THINKING
+    for index, (_, text, kind) in enumerate(arm.tokens):
+        part = part if kind == Phase.MARKER else kind
+        if part != phase:
+            continue
+        if index == mark:
+            heard = html.escape(words("tabs.experiment.parts_here"))
+            shown = style.shown(text) if text else "·"
+            parts.append(f"<mark title='{heard}'><span class='heard'>({heard}) </span>{shown}</mark>")
+            if "\n" in text:
+                parts.append("\n")
+        elif kind == phase:
+            parts.append(html.escape(text))
+    text = "".join(parts).strip("\n")
+    if not text:
+        return ""
+    return f"<div class='said {phase.label}' dir='auto' tabindex='0'>{text}</div>"
+
+
+def answer_html(arm: Arm, mark: int | None, words: Words) -> str:
+    shown = said_html(arm, Phase.ANSWER, mark, words)
+    if shown:
+        return shown
+    key = "no_answer" if arm.reason else "not_yet"
+    return f"<div class='said answer none'>{html.escape(words(f'tabs.experiment.{key}'))}</div>"
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What is drawn of an experiment. A figure is None where there is nothing to draw; its table is then empty.
+
+    Attributes:
+        sentences: what was found, plain text.
+    """
+
+    sentences: tuple[str, ...] = ()
+    changed: go.Figure | None = None
+    moved: go.Figure | None = None
+    touched: go.Figure | None = None
+    log_prob: go.Figure | None = None
+    changed_table: Table = ((), ())
+    moved_table: Table = ((), ())
+    touched_table: Table = ((), ())
+    log_prob_table: Table = ((), ())
+
+
+def draw(arms: Sequence[Arm], traces: Callable[[str], RoutingTrace], phase: str, words: Words, theme: Any) -> Drawn:
+    """Figures, tables and sentences of a finished experiment.
+
+    Args:
+        traces: gives the trace of an id.
+
+    Raises:
+        BadValue: a trace is no longer in memory, or there is no such phase.
+    """
+    theme, say = style.theme_of(theme), _say(words)
+    base, others = arms[0], [arm for arm in arms[1:] if arm.reread_id]
+    sentences = [say("found_text", arm=arm.title(words), where=parting_line(arm, base, words)) for arm in arms[1:]]
+    edits = arms[1].edits
+    if len(arms) == 2:
+        key = "no_control_k" if not any(edit.experts for edit in edits) else "no_control_left"
+        sentences.append(say(key))
+    if not base.reread_id or not others or others[0].kind != "edited":
+        return Drawn((*sentences, say("no_reread")))
+    first, streamed = traces(base.reread_id), traces(base.trace_id)
+    read = [traces(arm.reread_id) for arm in others]
+    changed = [measures.sets_changed(first, trace, phase) for trace in read]
+    moved = [measures.load_moved(first, trace, phase) for trace in read]
+    noise = measures.sets_changed(streamed, first, phase)
+    noise_moved = measures.load_moved(streamed, first, phase)
+    layers = set(first.spec.layer_numbers) if any(e.layer is None for e in edits) else {e.layer for e in edits}
+    named = {layer for layer in layers if layer is not None}
+    log_probs = [measures.log_prob_change(streamed, base.logprobs, a.logprobs, phase) for a in others if a.logprobs]
+    loads = [_touched(first, trace, arm.edits, phase) for arm, trace in zip(others, read, strict=True)]
+    touched = [load for load in loads if load is not None]
+    if changed[0].n:
+        sentences.append(_changed_sentence(changed, noise, words))
+    if touched and touched[0].n:
+        sentences.append(_match_sentence(touched, words))
+    if log_probs and log_probs[0].n:
+        sentences.append(_log_prob_sentence(log_probs, words))
+    elif not log_probs:
+        sentences.append(say("no_log_prob"))
+    titles = [arm.title(words) for arm in others]
+    return Drawn(
+        tuple(sentences),
+        figures.by_layer("changed", changed[0], changed[1:], noise, named, words, theme),
+        figures.by_layer("moved", moved[0], moved[1:], noise_moved, named, words, theme),
+        figures.touched(touched[0], touched[1:], words, theme) if touched else None,
+        figures.log_prob(log_probs[0], log_probs[1:], words, theme) if log_probs else None,
+        _layer_table([*changed, noise], [*titles, words("figures.edited.noise")], "{:.1f} %", 100.0, words),
+        _layer_table([*moved, noise_moved], [*titles, words("figures.edited.noise")], "{:.4f}", 1.0, words),
+        _touched_table(touched, titles, words),
+        _log_prob_table(log_probs, titles, words),
+    )
+
+
+def found_html(sentences: Sequence[str]) -> str:
+    return f"<ul class='found'>{''.join(f'<li>{html.escape(line)}</li>' for line in sentences)}</ul>"
+
+
+def _touched(base: RoutingTrace, trace: RoutingTrace, edits: Edits, phase: str) -> Statistic | None:
+    named = named_experts(edits, base.spec)
+    return measures.touched_load(base, trace, named, phase) if named else None
+
+
+def named_experts(edits: Edits, spec: RouterSpec) -> list[tuple[int, int]]:
+    """(layer, expert) of all that the edits name."""
+    return [(layer, expert) for layer, experts in touched_experts(edits, spec).items() for expert in experts]
+
+
+def _changed_sentence(changed: Sequence[Statistic], noise: Statistic, words: Words) -> str:
+    means = [f"{100 * float(s.values.mean()):.1f} %" for s in changed]
+    key = "found_changed" if len(means) > 1 else "found_changed_alone"
+    rulers = {"noise": f"{100 * float(noise.values.mean()):.1f} %", "n": f"{changed[0].n:,}"}
+    return words(f"tabs.experiment.{key}", edit=means[0], controls=", ".join(means[1:]), **rulers)
+
+
+def _match_sentence(touched: Sequence[Statistic], words: Words) -> str:
+    """How well the controls are matched: the mean load of the named experts before anything was done to them."""
+    means = [f"{100 * float(s.values[:, 0].mean()):.2f} %" for s in touched]
+    key = "found_match" if len(means) > 1 else "found_match_alone"
+    uniform = f"{100 * float(np.asarray(touched[0].chance).mean()):.2f} %"
+    return words(f"tabs.experiment.{key}", edit=means[0], controls=", ".join(means[1:]), uniform=uniform)
+
+
+def _log_prob_sentence(found: Sequence[Statistic], words: Words) -> str:
+    shown = [f"{float(s.values):+.3f} (× {math.exp(float(s.values)):.3g})" for s in found]
+    key = "found_log_prob" if len(shown) > 1 else "found_log_prob_alone"
+    return words(f"tabs.experiment.{key}", edit=shown[0], controls=", ".join(shown[1:]), n=f"{found[0].n:,}")
+
+
+def _layer_table(found: Sequence[Statistic], titles: Sequence[str], form: str, factor: float, words: Words) -> Table:
+    lines = tuple(
+        (str(layer), *(form.format(factor * float(s.values[i])) if s.n else "–" for s in found))
+        for i, layer in enumerate(found[0].along("layer"))
+    )
+    return (words("tabs.layer"), *titles), lines
+
+
+def _touched_table(found: Sequence[Statistic], titles: Sequence[str], words: Words) -> Table:
+    say = _say(words)
+    lines = [
+        (
+            title,
+            words("figures.edited.expert", layer=layer, expert=expert),
+            *(style.percent(float(value)) for value in (*s.values[i], float(np.asarray(s.chance)[i, 0]))),
+        )
+        for title, s in zip(titles, found, strict=False)
+        for i, (layer, expert) in enumerate(s.along("expert"))
+    ]
+    header = (say("table_arm"), say("table_expert"), say("table_before"), say("table_after"), say("table_uniform"))
+    return (header, tuple(lines)) if lines else ((), ())
+
+
+def _log_prob_table(found: Sequence[Statistic], titles: Sequence[str], words: Words) -> Table:
+    say = _say(words)
+    header = (say("table_arm"), say("table_log_prob"), say("table_factor"), "n")
+    lines = tuple(
+        (title, f"{float(s.values):+.4f}", f"× {math.exp(float(s.values)):.4g}", f"{s.n:,}")
+        for title, s in zip(titles, found, strict=False)
+        if s.n
+    )
+    return (header, lines) if lines else ((), ())
+
+
+def _say(words: Words) -> Callable[..., str]:
+    return lambda key, **values: words(f"tabs.experiment.{key}", **values)
