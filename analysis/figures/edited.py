@@ -39,7 +39,7 @@ def by_layer(
         f"{style.sample(edit, words)} · {words('figures.edited.same_text')} · {_controls(controls, words)}",
         theme,
         style.layers_height(len(layers), least=180),
-        below=2 * style.LEGEND_ROOM,
+        below=3 * style.LEGEND_ROOM,
     )
     if not edit.n or not layers:
         return style.note(made, words("figures.no_rows"), theme)
@@ -103,7 +103,7 @@ def touched(edit: Statistic, controls: Sequence[Statistic], words: Words, theme:
         " · ".join(fact for fact in facts if fact),
         theme,
         max(120, 20 * len(drawn)),
-        below=3 * style.LEGEND_ROOM,
+        below=2 * style.LEGEND_ROOM,
     )
     if not edit.n or not drawn:
         return style.note(made, words("figures.no_rows"), theme)
@@ -173,7 +173,7 @@ def log_prob(edit: Statistic, controls: Sequence[Statistic], words: Words, theme
         words("figures.edited.log_prob_title"),
         f"{style.sample(edit, words)} · {words('figures.edited.unedited_answer')} · {_controls(controls, words)}",
         theme,
-        44 + 30 * (1 + len(controls)),
+        40 + 26 * (1 + len(controls)),
         below=0,
     )
     if not edit.n:
@@ -187,7 +187,7 @@ def log_prob(edit: Statistic, controls: Sequence[Statistic], words: Words, theme
         customdata=np.exp(values),
         orientation="h",
         marker={"color": [style.PAIR[theme][side] for _, _, side in bars], "line": {"width": 0}},
-        text=[f"{value:+.3f}" for value in values],
+        text=[signed(value) for value in values],
         textposition="outside",
         cliponaxis=False,
         hovertemplate=words("figures.edited.log_prob_hover", name="%{y}", value="%{x:+.4f}", factor="%{customdata:.3g}")
@@ -201,7 +201,13 @@ def log_prob(edit: Statistic, controls: Sequence[Statistic], words: Words, theme
         range=[-reach if values.min() < 0 else -0.2 * reach, reach if values.max() > 0 else 0.2 * reach],
     )
     made.update_yaxes(autorange="reversed", showgrid=False, automargin=True)
-    return made
+    return made.update_layout(bargap=0.35)
+
+
+def signed(value: float, digits: int = 3) -> str:
+    """A change for people, with its sign; one too small for the digits is 0."""
+    shown = f"{value:+.{digits}f}".replace("-", "−")
+    return shown if float(f"{value:.{digits}f}") else f"{0:.{digits}f}"
 
 
 def _controls(controls: Sequence[Statistic], words: Words) -> str:

@@ -30,7 +30,6 @@ MANY = 8
 """Experts of the preset that takes those a phase uses most."""
 
 PRESETS = ("busiest", "thinking", "every", "half", "one")
-NEED_TRACE = ("busiest", "thinking", "every")
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ Knows components and their words. Does not know what they do: ``experiment_tab``
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -16,7 +17,7 @@ from app.ui import tabs_common as common
 from app.ui.chat import status_html
 from app.ui.context import Services
 from app.ui.experiment_edits import ALL, PRESETS, History
-from app.ui.experiment_run import MOST_CONTROLS
+from app.ui.experiment_plan import MOST_CONTROLS
 from app.ui.experiment_view import chips_html
 from app.ui.turn import recommended
 
@@ -24,11 +25,7 @@ NAME = "experiment"
 MOST_ARMS = 2 + MOST_CONTROLS
 PHASES = ("generated", "thinking", "answer", "prompt", "all")
 FIGURES = ("changed", "moved", "touched", "log_prob")
-ON_CHIPS = (
-    "element.addEventListener('click', (event) => { const button = event.target.closest('button[data-i]');"
-    " if (button) trigger('remove', {i: Number(button.dataset.i)}); });"
-)
-"""A chip's button says which edit it takes away; the chips themselves are made on the server."""
+CHIPS = Path(__file__).parent / "chips.js"
 
 
 @dataclass(frozen=True)
@@ -128,16 +125,17 @@ def able(services: Services) -> bool:
 def build(services: Services, words: Words) -> ExperimentTab:
     say = lambda key, **values: words(f"tabs.experiment.{key}", **values)  # noqa: E731
     can, card = able(services), services.engine.card
-    filled, run_id, result = gr.State(""), gr.State(""), gr.State(None)
+    offered = card.translated.get(words.language, card.suggestions)[:3]
+    prefilled = offered[0] if offered else ""
+    filled, run_id, result = gr.State(prefilled), gr.State(""), gr.State(None)
     common.hint(say("intro"))
     if not can:
         common.hint(say("unable") if services.engine.spec.layers else words("tabs.dense"))
     with gr.Column(visible=can, elem_id="experiment-body"):
         edits = _build_edits(services, words)
-        offered = card.translated.get(words.language, card.suggestions)[:3]
         gr.HTML(f"<h4 class='step'>{say('step_run')}</h4>", js_on_load=None)
         prompt = gr.Textbox(
-            value=offered[0] if offered else "",
+            value=prefilled,
             label=say("prompt"),
             lines=1,
             max_lines=6,
@@ -165,7 +163,7 @@ def _build_edits(services: Services, words: Words) -> EditParts:
     gr.HTML(f"<h4 class='step'>{say('step_edit')}</h4>", js_on_load=None)
     with gr.Row(elem_id="experiment-presets"):
         layer = gr.Dropdown(
-            layers, value=first, label=say("preset_layer"), filterable=False, min_width=120, elem_id="experiment-layer"
+            layers, value=first, label=words("tabs.layer"), filterable=False, min_width=120, elem_id="experiment-layer"
         )
         presets = {
             name: gr.Button(
@@ -177,9 +175,9 @@ def _build_edits(services: Services, words: Words) -> EditParts:
             )
             for name in PRESETS
         }
-    chips = gr.HTML(chips_html((), words), elem_id="experiment-chips", js_on_load=ON_CHIPS)
+    chips = gr.HTML(chips_html((), words), elem_id="experiment-chips", js_on_load=CHIPS.read_text(encoding="utf-8"))
     message = gr.HTML(status_html(), elem_id="experiment-message", js_on_load=None)
-    with gr.Row():
+    with gr.Row(elem_id="experiment-undo-row"):
         undo = gr.Button(say("undo"), size="sm", min_width=90, interactive=False, elem_id="experiment-undo")
         clear = gr.Button(say("clear"), size="sm", min_width=90, interactive=False, elem_id="experiment-clear")
     with gr.Accordion(say("by_hand"), open=False, elem_id="experiment-by-hand"):
@@ -270,6 +268,11 @@ def _build_result(words: Words) -> ResultParts:
                             )
         common.hint(say("reading_hint"))
         command = gr.Code(
-            language="shell", label=say("command"), interactive=False, lines=2, elem_id="experiment-command"
+            language="shell",
+            label=say("command"),
+            interactive=False,
+            lines=2,
+            wrap_lines=True,
+            elem_id="experiment-command",
         )
     return ResultParts(message, drawn, found, phase, plots, folds, tables, command)

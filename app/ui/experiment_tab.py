@@ -26,7 +26,8 @@ from app.ui.chat import status_html
 from app.ui.context import EXAMPLE, Services, Shared
 from app.ui.experiment_edits import History
 from app.ui.experiment_parts import FIGURES, MOST_ARMS, NAME, ExperimentTab, build
-from app.ui.experiment_run import ExperimentView, Options, parting, run_experiment
+from app.ui.experiment_plan import ExperimentView, Options, parting
+from app.ui.experiment_run import run_experiment
 from app.ui.live.wire import pointer
 from app.ui.turn import recommended
 
@@ -143,11 +144,10 @@ def _wire_edits(tab: ExperimentTab, services: Services, shared: Shared) -> None:
 
 
 def _wire_prompt(tab: ExperimentTab, services: Services, shared: Shared) -> None:
-    """The prompt follows the trace that is shown until the visitor writes one; a suggestion counts as written."""
-    offered = {button.value for button in tab.suggestions}
+    """The prompt follows the visitor's own trace that is shown, until they write one or take a suggestion."""
 
     def fill(open_tab: Any, trace_id: Any, prompt: Any, filled: Any) -> tuple[Any, ...]:
-        if open_tab != NAME or not trace_id or (prompt and prompt != filled and prompt not in offered):
+        if open_tab != NAME or not trace_id or trace_id == EXAMPLE or (prompt and prompt != filled):
             return gr.skip(), gr.skip()
         try:
             text = services.store.get(trace_id).prompt
@@ -234,10 +234,16 @@ def _arm_updates(seen: ExperimentView, number: int, seed: Any, words: Words) -> 
     base, arm = seen.arms[0], seen.arms[number]
     mark = parting(base, seen.arms[1]) if number == 0 else parting(base, arm)
     thinking = view.said_html(arm, Phase.THINKING, mark, words)
+    fold: dict[str, Any] = {"visible": bool(thinking)}
+    marked = "<mark" in thinking
+    if seen.running and number == seen.changed[-1]:  # the arm under way: open while it thinks
+        fold["open"] = marked or not (arm.reason or arm.count(Phase.ANSWER))
+    elif marked and not seen.running:
+        fold["open"] = True
     return (
         gr.update(visible=True),
         view.head_html(arm, base, int(seed) if isinstance(seed, int | float) else 0, words),
-        gr.update(visible=bool(thinking)),
+        gr.update(**fold),
         thinking,
         view.answer_html(arm, mark, words),
         gr.update(visible=bool(arm.trace_id) and not seen.running),

@@ -17,12 +17,13 @@ import plotly.graph_objects as go
 from analysis import edited as measures
 from analysis.figures import edited as figures
 from analysis.figures import style
+from analysis.figures.edited import signed
 from analysis.statistic import Statistic
 from analysis.trace import Phase, RouterSpec, RoutingTrace
 from analysis.words import Words
 from app.engine.edit_rules import touched_experts
 from app.ui.experiment_edits import Edits, describe, to_text
-from app.ui.experiment_run import Arm, parting
+from app.ui.experiment_plan import Arm, parting
 
 Table = tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]
 """Header and lines."""
@@ -77,7 +78,15 @@ def parting_line(arm: Arm, base: Arm, words: Words) -> str:
     at = parting(base, arm)
     if at is None:
         return words("tabs.experiment.same_text" if arm.reason else "tabs.experiment.same_so_far")
-    return words("tabs.experiment.parts_at", n=at + 1, all=max(len(base.tokens), len(arm.tokens)))
+    here, there = (_token_text(one, at, words) for one in (arm, base))
+    return words("tabs.experiment.parts_at", n=at + 1, all=len(base.tokens), here=here, there=there)
+
+
+def _token_text(arm: Arm, index: int, words: Words) -> str:
+    """A token of an answer in quotes, visible blanks; that it had ended where there is none."""
+    if index >= len(arm.tokens):
+        return words("tabs.experiment.ended")
+    return words("tabs.experiment.quoted", text=html.unescape(style.shown(arm.tokens[index][1] or "·")))
 
 
 def said_html(arm: Arm, phase: Phase, mark: int | None, words: Words) -> str:
@@ -161,6 +170,8 @@ def draw(arms: Sequence[Arm], traces: Callable[[str], RoutingTrace], phase: str,
     touched = [load for load in loads if load is not None]
     if changed[0].n:
         sentences.append(_changed_sentence(changed, noise, words))
+        if any(edit.kind == "top_k" for edit in edits):
+            sentences.append(say("found_k"))
     if touched and touched[0].n:
         sentences.append(_match_sentence(touched, words))
     if log_probs and log_probs[0].n:
@@ -211,7 +222,7 @@ def _match_sentence(touched: Sequence[Statistic], words: Words) -> str:
 
 
 def _log_prob_sentence(found: Sequence[Statistic], words: Words) -> str:
-    shown = [f"{float(s.values):+.3f} (× {math.exp(float(s.values)):.3g})" for s in found]
+    shown = [f"{signed(float(s.values))} (× {math.exp(float(s.values)):.3g})" for s in found]
     key = "found_log_prob" if len(shown) > 1 else "found_log_prob_alone"
     return words(f"tabs.experiment.{key}", edit=shown[0], controls=", ".join(shown[1:]), n=f"{found[0].n:,}")
 
@@ -243,7 +254,7 @@ def _log_prob_table(found: Sequence[Statistic], titles: Sequence[str], words: Wo
     say = _say(words)
     header = (say("table_arm"), say("table_log_prob"), say("table_factor"), "n")
     lines = tuple(
-        (title, f"{float(s.values):+.4f}", f"× {math.exp(float(s.values)):.4g}", f"{s.n:,}")
+        (title, signed(float(s.values), 4), f"× {math.exp(float(s.values)):.4g}", f"{s.n:,}")
         for title, s in zip(titles, found, strict=False)
         if s.n
     )
