@@ -40,7 +40,7 @@ def run_experiment(
         course = _Course(services, request, controls, control_seed, stopped, words)
         yield from course.answer(0)
         original = course.original()
-        if original is not None and not stopped.is_set():
+        if original is not None:
             yield from course.reread(0, original)
             course.add_controls(original)
             for index in range(1, len(course.view.arms)):
@@ -100,7 +100,9 @@ class _Course:
         self.view = replace(self.view, arms=(*arms[:index], arm, *arms[index + 1 :]))
 
     def answer(self, index: int) -> Generator[ExperimentView, None, None]:
-        """Answer the prompt under the edits of arm ``index``."""
+        """Answer the prompt under the edits of arm ``index``, unless it was stopped before."""
+        if self.stopped.is_set():
+            return
         engine, arm = self.services.engine, self.view.arms[index]
         request = with_edits(self.request, arm.edits)
         recorder = self._recorder(arm, engine.provenance(request))
@@ -125,7 +127,7 @@ class _Course:
             yield self._see(line + self._left("answer", time.monotonic() - began), index, 0)
 
     def reread(self, index: int, original: RoutingTrace) -> Generator[ExperimentView, None, None]:
-        """Read the unedited answer under the edits of arm ``index``; kept only where it was read whole."""
+        """Read the unedited answer under the edits of arm ``index``, likewise; kept only where it was read whole."""
         engine, arm = self.services.engine, self.view.arms[index]
         if not self.rereads or self.stopped.is_set():
             return
@@ -137,6 +139,10 @@ class _Course:
         began, title = time.monotonic(), arm.title(self.words)
         stream = lambda: engine.score(ids, edits=arm.edits, logprobs=wants)  # noqa: E731
         for look in follow_arm(self.services, stream, recorder, self.stopped):
+            if look.waiting:
+                began = time.monotonic()
+                yield self._see(self.words("tabs.experiment.waiting", arm=title, n=look.waiting))
+                continue
             logprobs += [event.logprob for event in look.events]
             if look.trace is not None and look.trace.num_tokens == len(ids):
                 trace = replace(look.trace, phase=original.phase, turn=original.turn)
