@@ -76,6 +76,7 @@ def by_layer(
             "size": [10 if layer in touched else 6 for layer in layers],
             "symbol": ["diamond" if layer in touched else "circle" for layer in layers],
         },
+        cliponaxis=False,
         name=words("figures.edited.edit"),
         hovertemplate=_hover(name, words("figures.edited.edit"), words),
     )
@@ -136,6 +137,7 @@ def touched(edit: Statistic, controls: Sequence[Statistic], words: Words, theme:
         y=places,
         mode="markers",
         marker={"symbol": "circle-open", "size": 9, "color": ink["text"], "line": {"width": 2}},
+        cliponaxis=False,
         name=words("figures.edited.before"),
         hoverinfo="skip",
     )
@@ -150,6 +152,7 @@ def touched(edit: Statistic, controls: Sequence[Statistic], words: Words, theme:
             text=[names[i] for i in mine],
             mode="markers",
             marker={"size": 9, "color": colours[side]},
+            cliponaxis=False,
             name=words("figures.edited.edit" if side == "a" else "figures.edited.controls"),
             hovertemplate=words(
                 "figures.edited.touched_hover",
@@ -163,7 +166,8 @@ def touched(edit: Statistic, controls: Sequence[Statistic], words: Words, theme:
     made.update_yaxes(
         tickvals=places.tolist(), ticktext=names, range=[len(drawn) - 0.5, -0.5], showgrid=False, automargin=True
     )
-    made.update_xaxes(rangemode="tozero", title={"text": words("figures.axis.share")})
+    reach = float(np.nanmax([shares.max(), uniform.max()]))
+    made.update_xaxes(range=[-0.03 * reach, 1.05 * reach], title={"text": words("figures.axis.share")})
     return made
 
 

@@ -91,7 +91,7 @@ class ResultParts:
     figures: dict[str, gr.Plot]
     folds: dict[str, gr.Accordion]
     tables: dict[str, gr.Dataframe]
-    command: gr.Code
+    command: gr.Textbox
 
 
 @dataclass(frozen=True)
@@ -267,12 +267,12 @@ def _build_result(words: Words) -> ResultParts:
                                 elem_id=f"experiment-{name}-table",
                             )
         common.hint(say("reading_hint"))
-        command = gr.Code(
-            language="shell",
+        command = gr.Textbox(
             label=say("command"),
             interactive=False,
             lines=2,
-            wrap_lines=True,
+            max_lines=12,
+            buttons=["copy"],
             elem_id="experiment-command",
         )
     return ResultParts(message, drawn, found, phase, plots, folds, tables, command)

@@ -238,8 +238,8 @@ def _arm_updates(seen: ExperimentView, number: int, seed: Any, words: Words) -> 
     marked = "<mark" in thinking
     if seen.running and number == seen.changed[-1]:  # the arm under way: open while it thinks
         fold["open"] = marked or not (arm.reason or arm.count(Phase.ANSWER))
-    elif marked and not seen.running:
-        fold["open"] = True
+    elif not seen.running:  # once more: the browser may drop an update that another follows at once
+        fold["open"] = marked
     return (
         gr.update(visible=True),
         view.head_html(arm, base, int(seed) if isinstance(seed, int | float) else 0, words),

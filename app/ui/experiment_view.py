@@ -109,7 +109,8 @@ def said_html(arm: Arm, phase: Phase, mark: int | None, words: Words) -> str:
     text = "".join(parts).strip("\n")
     if not text:
         return ""
-    return f"<div class='said {phase.label}' dir='auto' tabindex='0'>{text}</div>"
+    label = html.escape(f"{arm.title(words)} · {words(f'figures.phase.{phase.label}')}", quote=True)
+    return f"<div class='said {phase.label}' role='region' aria-label='{label}' dir='auto' tabindex='0'>{text}</div>"
 
 
 def answer_html(arm: Arm, mark: int | None, words: Words) -> str:

@@ -51,7 +51,7 @@ def test_two_clicks_give_three_answers(
         expect(page.locator(f"#experiment-arm-{number} .said.answer")).to_contain_text(re.compile(r"538 \+ 274 = \d+"))
     expect(page.locator("#experiment-found li")).to_have_count(5)
     expect(page.locator("#experiment-run")).to_be_enabled()
-    expect(page.locator("#experiment-command")).to_contain_text("--edit ablate:")
+    expect(page.locator("#experiment-command textarea")).to_have_value(re.compile("--edit ablate:"))
     assert page.evaluate("document.documentElement.scrollWidth") <= page.evaluate("window.innerWidth")
     page.wait_for_timeout(500)
     page.locator("#experiment-body").screenshot(path=visit.screenshots / f"experiment-{name}.png")
