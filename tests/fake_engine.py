@@ -30,7 +30,8 @@ from app.engine.edit_rules import check_edits, edited_spec
 
 
 class FakeEngine:
-    """An ``Engine``. ``streams_open`` and ``streams_closed`` count generators; ``requests`` keeps what was asked.
+    """An ``Engine``. ``streams_open`` and ``streams_closed`` count generators; ``requests`` keeps what was asked, and
+    ``scored`` the token ids that were read, with the edits they were read under.
 
     Args:
         delay: seconds before each generated token.
@@ -56,6 +57,7 @@ class FakeEngine:
         )
         self.delay, self.prefill_delay, self.fail_after = delay, prefill_delay, fail_after
         self.requests: list[ChatRequest] = []
+        self.scored: list[tuple[list[int], tuple[RouterEdit, ...]]] = []
         self.streams_open = self.streams_closed = self.running = self.most_running = 0
         self._replies: deque[tuple[str, str]] = deque()
         self._lock = threading.Lock()
@@ -97,6 +99,8 @@ class FakeEngine:
     ) -> Generator[TokenEvent, None, None]:
         """Token ids are those of a turn that was answered before; they are routed as they were then. Every token is
         e times less probable under an edit for each expert that the edit names."""
+        if not isinstance(text, str):
+            self.scored.append((list(text), tuple(edits)))
         key = text if isinstance(text, str) else self._keys[tuple(text)]
         pieces = split(text) if isinstance(text, str) else [self._pieces[i] for i in text]
         if len(pieces) > self.capabilities.context:

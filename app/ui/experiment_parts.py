@@ -17,13 +17,12 @@ from app.ui import tabs_common as common
 from app.ui.chat import status_html
 from app.ui.context import Services
 from app.ui.experiment_edits import ALL, PRESETS, History
-from app.ui.experiment_plan import MOST_CONTROLS
+from app.ui.experiment_plan import MOST_CONTROLS, PHASES
 from app.ui.experiment_view import chips_html
 from app.ui.turn import recommended
 
 NAME = "experiment"
 MOST_ARMS = 2 + MOST_CONTROLS
-PHASES = ("generated", "thinking", "answer", "prompt", "all")
 FIGURES = ("changed", "moved", "touched", "log_prob")
 CHIPS = Path(__file__).parent / "chips.js"
 

@@ -5,7 +5,7 @@ Pure values and their checks. Does not know how it is run (``experiment_run``) o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from analysis.errors import BadValue
@@ -18,6 +18,8 @@ from app.ui.experiment_edits import Edits, checked, with_edits
 from app.ui.turn import recommended
 
 MOST_CONTROLS = 5
+PHASES = ("generated", "thinking", "answer", "prompt", "all")
+"""Those that are measured."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Arm:
-    """One answer of the experiment, and the second reading of the unedited one.
+    """One answer of the experiment.
 
     Attributes:
         kind: "unedited", "edited" or "control".
@@ -45,8 +47,6 @@ class Arm:
         tokens: what was generated: token id, text, phase.
         reason: why it ended; "" while it is under way or not begun.
         trace_id: id of its trace in the store, once it has ended.
-        reread_id: id of the trace of the unedited answer, read under ``edits``; "" without one.
-        logprobs: ln p of every token in that reading; empty where the engine gives none.
     """
 
     kind: str
@@ -55,8 +55,6 @@ class Arm:
     tokens: tuple[tuple[int, str, Phase], ...] = ()
     reason: str = ""
     trace_id: str = ""
-    reread_id: str = ""
-    logprobs: tuple[float | None, ...] = ()
 
     def count(self, phase: Phase) -> int:
         return sum(token[2] == phase for token in self.tokens)
@@ -65,9 +63,10 @@ class Arm:
         return words(f"tabs.experiment.arm.{self.kind}", n=self.number)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ExperimentView:
-    """What the page shows at one moment.
+    """What the page shows at one moment. The last one is kept in the visitor's session, which tells values apart by
+    their hash: each is itself alone.
 
     Attributes:
         arms: unedited, edited, then the controls; controls appear once the unedited answer is there.
@@ -75,6 +74,7 @@ class ExperimentView:
         status, problem: a line of ours.
         request: the request of the edited answer, once it is checked.
         finished: every answer ended and was not stopped; what can be compared may be drawn.
+        measured: on the last view, phase → its ``experiment_measures.Measures``; empty where nothing can be compared.
     """
 
     arms: tuple[Arm, ...] = ()
@@ -84,6 +84,7 @@ class ExperimentView:
     running: bool = True
     request: ChatRequest | None = None
     finished: bool = False
+    measured: dict[str, Any] = field(default_factory=dict)
 
 
 def parting(first: Arm, second: Arm) -> int | None:

@@ -24,6 +24,7 @@ from app.engine.recorder import TraceRecorder
 from app.ui.arms import follow_arm
 from app.ui.context import Services
 from app.ui.experiment_edits import Edits, with_edits
+from app.ui.experiment_measures import Reread, measure
 from app.ui.experiment_plan import Arm, ExperimentView, Options, build_request
 
 log = logging.getLogger("expertscope")
@@ -50,7 +51,8 @@ def run_experiment(
         if stopped.is_set():
             yield replace(over, status=words("tabs.experiment.stopped"))
         else:
-            yield replace(over, status=words("tabs.experiment.done"), finished=original is not None)
+            measured = measure(over.arms, original, course.rereads) if original else {}
+            yield replace(over, status=words("tabs.experiment.done"), finished=original is not None, measured=measured)
     except UserError as error:
         yield _broken(course, error.in_words(words))
     except Exception:
@@ -78,11 +80,12 @@ class _Course:
     ) -> None:
         self.services, self.request, self.controls, self.control_seed = services, request, controls, control_seed
         self.stopped, self.words = stopped, words
-        self.rereads = services.engine.capabilities.forced_text
+        self.rereads: dict[int, Reread] = {}
+        self._can_reread = services.engine.capabilities.forced_text
         arms = (Arm("unedited"), Arm("edited", edits=request.edits))
         self.view = ExperimentView(arms, changed=(0, 1), request=request)
         self._answers_left = 2 + controls
-        self._rereads_left = 2 + controls if self.rereads else 0
+        self._rereads_left = 2 + controls if self._can_reread else 0
         self._seconds: dict[str, list[float]] = {"answer": [], "reread": []}
 
     def original(self) -> RoutingTrace | None:
@@ -129,12 +132,11 @@ class _Course:
     def reread(self, index: int, original: RoutingTrace) -> Generator[ExperimentView, None, None]:
         """Read the unedited answer under the edits of arm ``index``, likewise; kept only where it was read whole."""
         engine, arm = self.services.engine, self.view.arms[index]
-        if not self.rereads or self.stopped.is_set():
+        if not self._can_reread or self.stopped.is_set():
             return
         wants = engine.capabilities.logprobs
         ids = original.token_ids.tolist()
-        facts = {**engine.provenance(None), "messages": original.provenance.get("messages", []), "mode": "forced"}
-        recorder = self._recorder(arm, facts, reread=True)
+        recorder = TraceRecorder(edited_spec(engine.spec, arm.edits), {})
         logprobs: list[float | None] = []
         began, title = time.monotonic(), arm.title(self.words)
         stream = lambda: engine.score(ids, edits=arm.edits, logprobs=wants)  # noqa: E731
@@ -145,9 +147,8 @@ class _Course:
                 continue
             logprobs += [event.logprob for event in look.events]
             if look.trace is not None and look.trace.num_tokens == len(ids):
-                trace = replace(look.trace, phase=original.phase, turn=original.turn)
-                kept = self.services.store.put(trace)
-                self._put(index, replace(arm, reread_id=kept, logprobs=tuple(logprobs) if wants else ()))
+                trace = replace(look.trace, phase=original.phase)
+                self.rereads[index] = Reread(trace, tuple(logprobs) if wants else ())
                 self._rereads_left -= 1
                 self._seconds["reread"].append(time.monotonic() - began)
             line = self.words("tabs.experiment.rereading", arm=title)
@@ -165,12 +166,10 @@ class _Course:
         arms = (*self.view.arms, *(Arm("control", i, edits) for i, edits in enumerate(found, 1)))
         self.view = replace(self.view, arms=arms, changed=tuple(range(len(arms))))
 
-    def _recorder(self, arm: Arm, facts: dict[str, Any], reread: bool = False) -> TraceRecorder:
+    def _recorder(self, arm: Arm, facts: dict[str, Any]) -> TraceRecorder:
         name: dict[str, Any] = {"arm": f"control {arm.number}" if arm.number else arm.kind}
         if arm.number:
             name["seed"] = self.control_seed
-        if reread:
-            name["text"] = "the unedited answer"
         spec = edited_spec(self.services.engine.spec, arm.edits)
         return TraceRecorder(spec, {**facts, "edits": [asdict(e) for e in arm.edits], "experiment": name})
 

@@ -258,7 +258,7 @@ def _wire_result(tab: ExperimentTab, services: Services, shared: Shared) -> None
     def draw(words: Words, result: Any, phase: Any, theme: Any) -> tuple[Any, ...]:
         if not isinstance(result, ExperimentView) or not result.finished:
             return "", gr.update(visible=False), *(gr.skip(),) * (len(outputs) - 2)
-        drawn = view.draw(result.arms, services.store.get, str(phase), words, theme)
+        drawn = view.draw(result.arms, result.measured, str(phase), words, theme)
         tables = [getattr(drawn, f"{name}_table") for name in FIGURES]
         return (
             "",

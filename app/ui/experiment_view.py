@@ -1,29 +1,29 @@
 """What an experiment shows: the answers with the place where they part, the figures, their tables, and sentences.
 
-Pure functions of arms and traces. Text of models is escaped here; everything else in the HTML is ours.
+Pure functions of arms and measures. Text of models is escaped here; everything else in the HTML is ours.
 """
 
 from __future__ import annotations
 
 import html
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 
-from analysis import edited as measures
+from analysis.errors import BadValue
 from analysis.figures import edited as figures
 from analysis.figures import style
 from analysis.figures.edited import signed
 from analysis.statistic import Statistic
-from analysis.trace import Phase, RouterSpec, RoutingTrace
+from analysis.trace import Phase
 from analysis.words import Words
-from app.engine.edit_rules import touched_experts
 from app.ui.experiment_edits import Edits, describe, to_text
-from app.ui.experiment_plan import Arm, parting
+from app.ui.experiment_measures import Measures
+from app.ui.experiment_plan import PHASES, Arm, parting
 
 Table = tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]
 """Header and lines."""
@@ -140,71 +140,50 @@ class Drawn:
     log_prob_table: Table = ((), ())
 
 
-def draw(arms: Sequence[Arm], traces: Callable[[str], RoutingTrace], phase: str, words: Words, theme: Any) -> Drawn:
+def draw(arms: Sequence[Arm], measured: Mapping[str, Measures], phase: str, words: Words, theme: Any) -> Drawn:
     """Figures, tables and sentences of a finished experiment.
 
-    Args:
-        traces: gives the trace of an id.
-
     Raises:
-        BadValue: a trace is no longer in memory, or there is no such phase.
+        BadValue: there is no such phase.
     """
-    theme, say = style.theme_of(theme), _say(words)
-    base, others = arms[0], [arm for arm in arms[1:] if arm.reread_id]
+    if phase not in PHASES:
+        raise BadValue(f"Unknown phase {phase[:40]!r}; choose from {', '.join(PHASES)}.")
+    theme, say, base, edits = style.theme_of(theme), _say(words), arms[0], arms[1].edits
     sentences = [say("found_text", arm=arm.title(words), where=parting_line(arm, base, words)) for arm in arms[1:]]
-    edits = arms[1].edits
     if len(arms) == 2:
         key = "no_control_k" if not any(edit.experts for edit in edits) else "no_control_left"
         sentences.append(say(key))
-    if not base.reread_id or not others or others[0].kind != "edited":
+    if phase not in measured:
         return Drawn((*sentences, say("no_reread")))
-    first, streamed = traces(base.reread_id), traces(base.trace_id)
-    read = [traces(arm.reread_id) for arm in others]
-    changed = [measures.sets_changed(first, trace, phase) for trace in read]
-    moved = [measures.load_moved(first, trace, phase) for trace in read]
-    noise = measures.sets_changed(streamed, first, phase)
-    noise_moved = measures.load_moved(streamed, first, phase)
-    layers = set(first.spec.layer_numbers) if any(e.layer is None for e in edits) else {e.layer for e in edits}
-    named = {layer for layer in layers if layer is not None}
-    log_probs = [measures.log_prob_change(streamed, base.logprobs, a.logprobs, phase) for a in others if a.logprobs]
-    loads = [_touched(first, trace, arm.edits, phase) for arm, trace in zip(others, read, strict=True)]
-    touched = [load for load in loads if load is not None]
-    if changed[0].n:
-        sentences.append(_changed_sentence(changed, noise, words))
+    found = measured[phase]
+    if found.changed[0].n:
+        sentences.append(_changed_sentence(found.changed, found.noise, words))
         if any(edit.kind == "top_k" for edit in edits):
             sentences.append(say("found_k"))
-    if touched and touched[0].n:
-        sentences.append(_match_sentence(touched, words))
-    if log_probs and log_probs[0].n:
-        sentences.append(_log_prob_sentence(log_probs, words))
-    elif not log_probs:
+    if found.touched and found.touched[0].n:
+        sentences.append(_match_sentence(found.touched, words))
+    if found.log_prob and found.log_prob[0].n:
+        sentences.append(_log_prob_sentence(found.log_prob, words))
+    elif not found.log_prob:
         sentences.append(say("no_log_prob"))
-    titles = [arm.title(words) for arm in others]
+    titles = [arms[index].title(words) for index in found.arms]
+    columns = [*titles, words("figures.edited.noise")]
+    (changed, *others), (moved, *others_moved) = found.changed, found.moved
     return Drawn(
         tuple(sentences),
-        figures.by_layer("changed", changed[0], changed[1:], noise, named, words, theme),
-        figures.by_layer("moved", moved[0], moved[1:], noise_moved, named, words, theme),
-        figures.touched(touched[0], touched[1:], words, theme) if touched else None,
-        figures.log_prob(log_probs[0], log_probs[1:], words, theme) if log_probs else None,
-        _layer_table([*changed, noise], [*titles, words("figures.edited.noise")], "{:.1f} %", 100.0, words),
-        _layer_table([*moved, noise_moved], [*titles, words("figures.edited.noise")], "{:.4f}", 1.0, words),
-        _touched_table(touched, titles, words),
-        _log_prob_table(log_probs, titles, words),
+        figures.by_layer("changed", changed, others, found.noise, found.layers, words, theme),
+        figures.by_layer("moved", moved, others_moved, found.noise_moved, found.layers, words, theme),
+        figures.touched(found.touched[0], found.touched[1:], words, theme) if found.touched else None,
+        figures.log_prob(found.log_prob[0], found.log_prob[1:], words, theme) if found.log_prob else None,
+        _layer_table([*found.changed, found.noise], columns, "{:.1f} %", 100.0, words),
+        _layer_table([*found.moved, found.noise_moved], columns, "{:.4f}", 1.0, words),
+        _touched_table(found.touched, titles, words),
+        _log_prob_table(found.log_prob, titles, words),
     )
 
 
 def found_html(sentences: Sequence[str]) -> str:
     return f"<ul class='found'>{''.join(f'<li>{html.escape(line)}</li>' for line in sentences)}</ul>"
-
-
-def _touched(base: RoutingTrace, trace: RoutingTrace, edits: Edits, phase: str) -> Statistic | None:
-    named = named_experts(edits, base.spec)
-    return measures.touched_load(base, trace, named, phase) if named else None
-
-
-def named_experts(edits: Edits, spec: RouterSpec) -> list[tuple[int, int]]:
-    """(layer, expert) of all that the edits name."""
-    return [(layer, expert) for layer, experts in touched_experts(edits, spec).items() for expert in experts]
 
 
 def _changed_sentence(changed: Sequence[Statistic], noise: Statistic, words: Words) -> str:
