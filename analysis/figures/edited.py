@@ -81,9 +81,9 @@ def by_layer(
         hovertemplate=_hover(name, words("figures.edited.edit"), words),
     )
     made.update_yaxes(**style.layer_axis(layers, words))
-    made.update_xaxes(rangemode="tozero", title={"text": words(f"figures.edited.{name}_axis")})
-    if name == "changed":
-        made.update_xaxes(range=[0, 103])
+    largest = [100.0] if name == "changed" else [np.nanmax(one.values) for one in (edit, *controls)]
+    reach = max(float(max(largest)), 1e-6)  # a little room, so that a mark at 0 does not lie on the layer's number
+    made.update_xaxes(range=[-0.03 * reach, 1.05 * reach], title={"text": words(f"figures.edited.{name}_axis")})
     return made
 
 
