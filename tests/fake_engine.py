@@ -18,17 +18,20 @@ import time
 import zlib
 from collections import deque
 from collections.abc import Generator, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 
 from analysis.errors import BadValue
 from analysis.trace import LayerSpec, Origin, Phase, RouterSpec, RoutingRows, Step
-from app.engine.base import Capabilities, ChatRequest, ModelCard, TokenEvent
+from app.engine.base import Capabilities, ChatRequest, ModelCard, RouterEdit, TokenEvent
+from app.engine.edit_rules import check_edits, edited_spec
 
 
 class FakeEngine:
-    """An ``Engine``. ``streams_open`` and ``streams_closed`` count generators; ``requests`` keeps what was asked.
+    """An ``Engine``. ``streams_open`` and ``streams_closed`` count generators; ``requests`` keeps what was asked, and
+    ``scored`` the token ids that were read, with the edits they were read under.
 
     Args:
         delay: seconds before each generated token.
@@ -48,16 +51,19 @@ class FakeEngine:
         capabilities: Capabilities | None = None,
     ) -> None:
         self.spec = RouterSpec(tuple(LayerSpec(i, experts, top_k) for i in range(layers)))
-        self.capabilities = capabilities or Capabilities(context=4096)
+        self.capabilities = capabilities or Capabilities(context=4096, logprobs=True)
         self.card = ModelCard(
             "fake", "Fake engine", "It has no weights and repeats what tests tell it.", ("What is 538 + 274?", "Hello")
         )
         self.architecture = None
         self.delay, self.prefill_delay, self.fail_after = delay, prefill_delay, fail_after
         self.requests: list[ChatRequest] = []
+        self.scored: list[tuple[list[int], tuple[RouterEdit, ...]]] = []
         self.streams_open = self.streams_closed = self.running = self.most_running = 0
         self._replies: deque[tuple[str, str]] = deque()
         self._lock = threading.Lock()
+        self._pieces: dict[int, str] = {}
+        self._keys: dict[tuple[int, ...], str] = {}
 
     def enqueue(self, thinking: str, answer: str) -> None:
         """The reply of the next turn; without one a turn is answered with ``default_reply``."""
@@ -80,16 +86,30 @@ class FakeEngine:
         finish = "stop" if len(reply) < limit else "length"
         reply = [*reply[:limit], ("<|im_end|>", Phase.MARKER)] if finish == "stop" else reply[:limit]
         turn = sum(m.role == "user" for m in request.messages) - 1
-        yield from self._events(prompt, reply, turn, request.messages[-1].content, request.router_scores, finish)
+        key = request.messages[-1].content
+        self._keys[tuple(token_id(piece) for piece, *_ in (*prompt, *reply))] = key
+        yield from self._events(prompt, reply, turn, key, request.router_scores, finish, request.edits)
 
-    def score(self, text: str | Sequence[int], *, router_scores: bool = False) -> Generator[TokenEvent, None, None]:
+    def score(
+        self,
+        text: str | Sequence[int],
+        *,
+        router_scores: bool = False,
+        edits: Sequence[RouterEdit] = (),
+        logprobs: bool = False,
+    ) -> Generator[TokenEvent, None, None]:
+        """Token ids are those of a turn that was answered before; they are routed as they were then. Every token is
+        e times less probable under an edit for each expert that the edit names."""
         if not isinstance(text, str):
-            raise BadValue("The fake engine routes text only.")
-        pieces = split(text)
+            self.scored.append((list(text), tuple(edits)))
+        key = text if isinstance(text, str) else self._keys[tuple(text)]
+        pieces = split(text) if isinstance(text, str) else [self._pieces[i] for i in text]
         if len(pieces) > self.capabilities.context:
             raise BadValue(f"The text has {len(pieces)} tokens; the model takes {self.capabilities.context}.")
         prompt = [(p, Phase.PROMPT, Origin.FORCED) for p in pieces]
-        yield from self._events(prompt, [], 0, text, router_scores, "stop")
+        cost = sum(len(edit.experts) for edit in edits)
+        for event in self._events(prompt, [], 0, key, router_scores, "stop", edits):
+            yield replace(event, logprob=-0.5 - cost if event.index else None) if logprobs else event
 
     def provenance(self, request: ChatRequest | None = None) -> dict[str, Any]:
         values: dict[str, Any] = {
@@ -102,6 +122,7 @@ class FakeEngine:
         if request is not None:
             values |= {"mode": request.mode, "seed": request.seed}
             values["messages"] = [{"role": m.role, "content": m.content} for m in request.messages]
+            values["edits"] = [asdict(edit) for edit in request.edits]
         return values
 
     def _events(
@@ -112,7 +133,10 @@ class FakeEngine:
         key: str,
         scores: bool,
         finish: str,
+        edits: Sequence[RouterEdit] = (),
     ) -> Generator[TokenEvent, None, None]:
+        check_edits(edits, self.spec)
+        self._pieces |= {token_id(piece): piece for piece, *_ in (*prompt, *reply)}
         with self._lock:
             self.streams_open += 1
             self.running += 1
@@ -121,7 +145,7 @@ class FakeEngine:
             time.sleep(self.prefill_delay)
             last = len(prompt) - 1
             for i, (piece, phase, origin) in enumerate(prompt):
-                rows = self._rows(key, 0, len(prompt), Step.PREFILL, scores) if i == last else None
+                rows = self._rows(key, 0, len(prompt), Step.PREFILL, scores, edits) if i == last else None
                 end = finish if i == last and not reply else None
                 yield TokenEvent(i, token_id(piece), piece.encode(), piece, phase, origin, turn, rows, end)
             for j, (piece, phase) in enumerate(reply):
@@ -129,7 +153,7 @@ class FakeEngine:
                 if self.fail_after is not None and j >= self.fail_after:
                     raise RuntimeError("the fake engine was told to fail")
                 index = len(prompt) + j
-                rows = self._rows(key, index - 1, 1, Step.DECODE, scores) if j else None
+                rows = self._rows(key, index - 1, 1, Step.DECODE, scores, edits) if j else None
                 end = finish if j == len(reply) - 1 else None
                 yield TokenEvent(index, token_id(piece), piece.encode(), piece, phase, Origin.SAMPLED, turn, rows, end)
         finally:
@@ -137,12 +161,17 @@ class FakeEngine:
                 self.streams_closed += 1
                 self.running -= 1
 
-    def _rows(self, key: str, start: int, count: int, step: Step, scores: bool) -> RoutingRows:
-        layers, k, experts = self.spec.num_moe_layers, self.spec.top_k, self.spec.num_experts
-        ids = np.broadcast_to(experts_of(key, self.spec), (count, layers, k)).astype(self.spec.id_dtype)
+    def _rows(
+        self, key: str, start: int, count: int, step: Step, scores: bool, edits: Sequence[RouterEdit] = ()
+    ) -> RoutingRows:
+        spec = edited_spec(self.spec, edits)
+        layers, k, experts = spec.num_moe_layers, spec.top_k, spec.num_experts
+        chosen = edited_experts(experts_of(key, self.spec), edits, self.spec)
+        ids = np.broadcast_to(chosen, (count, layers, k)).astype(spec.id_dtype)
         weights = np.broadcast_to(np.linspace(2, 1, k) / np.linspace(2, 1, k).sum(), ids.shape).astype(np.float16)
         full = np.full((count, layers, experts), 0.5 / experts, np.float16)
-        np.put_along_axis(full, ids.astype(np.int64), weights / 2, -1)
+        named = np.minimum(ids.astype(np.int64), experts - 1)
+        np.put_along_axis(full, named, weights / 2, -1)
         flat = np.ones((count, layers), np.float32)
         return RoutingRows(start, step, ids, weights, full if scores else None, flat, flat * 0.02, flat * 0.6)
 
@@ -151,6 +180,23 @@ def experts_of(key: str, spec: RouterSpec) -> np.ndarray:
     """(L, K) the experts of every token of a turn whose last user message is ``key``."""
     base = zlib.crc32(key.strip().encode()) % spec.num_experts
     return (base + np.arange(spec.num_moe_layers)[:, None] + np.arange(spec.top_k)[None]) % spec.num_experts
+
+
+def edited_experts(ids: np.ndarray, edits: Sequence[RouterEdit], spec: RouterSpec) -> np.ndarray:
+    """(L, K) experts as ``edits`` leave them: forced ones first, then the usual ones that are not masked, then the next
+    ids; a boost and an ablation change nothing."""
+    wide = edited_spec(spec, edits)
+    rows = np.full((spec.num_moe_layers, wide.top_k), spec.no_expert, np.int64)
+    for position, layer in enumerate(spec.layers):
+        mine = [edit for edit in edits if edit.layer in (None, layer.layer)]
+        forced = [e for edit in mine if edit.kind == "force" for e in edit.experts]
+        masked = {e for edit in mine if edit.kind == "mask" for e in edit.experts}
+        k = next((int(edit.amount) for edit in reversed(mine) if edit.kind == "top_k"), layer.top_k)
+        first = int(ids[position, 0])
+        usual = [*ids[position].tolist(), *((first + i) % layer.num_experts for i in range(layer.num_experts))]
+        allowed = [e for e in dict.fromkeys([*forced, *usual]) if e not in masked]
+        rows[position, :k] = allowed[:k]
+    return rows
 
 
 def split(text: str) -> list[str]:

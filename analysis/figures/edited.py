@@ -39,7 +39,7 @@ def by_layer(
         f"{style.sample(edit, words)} · {words('figures.edited.same_text')} · {_controls(controls, words)}",
         theme,
         style.layers_height(len(layers), least=180),
-        below=2 * style.LEGEND_ROOM,
+        below=3 * style.LEGEND_ROOM,
     )
     if not edit.n or not layers:
         return style.note(made, words("figures.no_rows"), theme)
@@ -76,13 +76,14 @@ def by_layer(
             "size": [10 if layer in touched else 6 for layer in layers],
             "symbol": ["diamond" if layer in touched else "circle" for layer in layers],
         },
+        cliponaxis=False,
         name=words("figures.edited.edit"),
         hovertemplate=_hover(name, words("figures.edited.edit"), words),
     )
     made.update_yaxes(**style.layer_axis(layers, words))
-    made.update_xaxes(rangemode="tozero", title={"text": words(f"figures.edited.{name}_axis")})
-    if name == "changed":
-        made.update_xaxes(range=[0, 103])
+    largest = [100.0] if name == "changed" else [np.nanmax(one.values) for one in (edit, *controls)]
+    reach = max(float(max(largest)), 1e-6)  # a little room, so that a mark at 0 does not lie on the layer's number
+    made.update_xaxes(range=[-0.03 * reach, 1.05 * reach], title={"text": words(f"figures.edited.{name}_axis")})
     return made
 
 
@@ -103,7 +104,7 @@ def touched(edit: Statistic, controls: Sequence[Statistic], words: Words, theme:
         " · ".join(fact for fact in facts if fact),
         theme,
         max(120, 20 * len(drawn)),
-        below=3 * style.LEGEND_ROOM,
+        below=2 * style.LEGEND_ROOM,
     )
     if not edit.n or not drawn:
         return style.note(made, words("figures.no_rows"), theme)
@@ -136,6 +137,7 @@ def touched(edit: Statistic, controls: Sequence[Statistic], words: Words, theme:
         y=places,
         mode="markers",
         marker={"symbol": "circle-open", "size": 9, "color": ink["text"], "line": {"width": 2}},
+        cliponaxis=False,
         name=words("figures.edited.before"),
         hoverinfo="skip",
     )
@@ -150,6 +152,7 @@ def touched(edit: Statistic, controls: Sequence[Statistic], words: Words, theme:
             text=[names[i] for i in mine],
             mode="markers",
             marker={"size": 9, "color": colours[side]},
+            cliponaxis=False,
             name=words("figures.edited.edit" if side == "a" else "figures.edited.controls"),
             hovertemplate=words(
                 "figures.edited.touched_hover",
@@ -163,7 +166,8 @@ def touched(edit: Statistic, controls: Sequence[Statistic], words: Words, theme:
     made.update_yaxes(
         tickvals=places.tolist(), ticktext=names, range=[len(drawn) - 0.5, -0.5], showgrid=False, automargin=True
     )
-    made.update_xaxes(rangemode="tozero", title={"text": words("figures.axis.share")})
+    reach = float(np.nanmax([shares.max(), uniform.max()]))
+    made.update_xaxes(range=[-0.03 * reach, 1.05 * reach], title={"text": words("figures.axis.share")})
     return made
 
 
@@ -173,7 +177,7 @@ def log_prob(edit: Statistic, controls: Sequence[Statistic], words: Words, theme
         words("figures.edited.log_prob_title"),
         f"{style.sample(edit, words)} · {words('figures.edited.unedited_answer')} · {_controls(controls, words)}",
         theme,
-        44 + 30 * (1 + len(controls)),
+        40 + 26 * (1 + len(controls)),
         below=0,
     )
     if not edit.n:
@@ -187,7 +191,7 @@ def log_prob(edit: Statistic, controls: Sequence[Statistic], words: Words, theme
         customdata=np.exp(values),
         orientation="h",
         marker={"color": [style.PAIR[theme][side] for _, _, side in bars], "line": {"width": 0}},
-        text=[f"{value:+.3f}" for value in values],
+        text=[signed(value) for value in values],
         textposition="outside",
         cliponaxis=False,
         hovertemplate=words("figures.edited.log_prob_hover", name="%{y}", value="%{x:+.4f}", factor="%{customdata:.3g}")
@@ -201,7 +205,13 @@ def log_prob(edit: Statistic, controls: Sequence[Statistic], words: Words, theme
         range=[-reach if values.min() < 0 else -0.2 * reach, reach if values.max() > 0 else 0.2 * reach],
     )
     made.update_yaxes(autorange="reversed", showgrid=False, automargin=True)
-    return made
+    return made.update_layout(bargap=0.35)
+
+
+def signed(value: float, digits: int = 3) -> str:
+    """A change for people, with its sign; one too small for the digits is 0."""
+    shown = f"{value:+.{digits}f}".replace("-", "−")
+    return shown if float(f"{value:.{digits}f}") else f"{0:.{digits}f}"
 
 
 def _controls(controls: Sequence[Statistic], words: Words) -> str:

@@ -1,5 +1,7 @@
-"""One arm of a comparison, from its place in the queue to its trace. Knows the queue, runs and traces; does not know what
-is compared, nor the page. Each arm has a place of its own, so that other visitors are served between two of them.
+"""One arm of a comparison, from its place in the queue to its trace.
+
+Knows the queue, runs and traces. Does not know what is compared, nor the page. Each arm has a place of its own in the
+queue, so that other visitors are served between two of them.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ import gradio as gr
 
 from analysis import storage
 from analysis.errors import BadValue, TraceError, UserError
+from analysis.show import edit_text
 from analysis.trace import RoutingTrace
 from analysis.words import Words
 from app.engine.catalogue import recordings
@@ -32,6 +33,7 @@ RECORDINGS = recordings()
 SHOWN = (
     "model",
     "mode",
+    "edits",
     "seed",
     "thinking_budget",
     "sampling",
@@ -164,6 +166,8 @@ def provenance_html(trace: RoutingTrace, say: Say, words: Words) -> str:
     for key in SHOWN:
         value = trace.provenance.get(key)
         if value not in (None, "", [], {}):
+            if key == "edits" and isinstance(value, list):
+                value = ", ".join(edit_text(edit) for edit in value)
             rows.append((say(f"key_{key}"), _check(value, say) if key == "capture_check" else _readable(value)))
     cells = "".join(f"<tr><th scope='row'>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in rows)
     return f"<h4>{html.escape(say('about_recording'))}</h4><table class='facts'>{cells}</table>"

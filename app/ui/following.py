@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from analysis.trace import Origin, Phase, RoutingTrace
+from analysis.words import Words
 from app.engine.base import TokenEvent
 from app.engine.recorder import TraceRecorder
 from app.server.running import Run, Timed
@@ -243,4 +244,8 @@ def pull(services: Services, runs: ActiveRuns, run_id: Any, language: str | None
     if active is not None:
         return active.feed.snapshot()
     pace = EXAMPLE_PACE if run_id == EXAMPLE else None
-    return snapshot(services.store.get(run_id), run_id, title=None, lang=language, autoplay=pace)
+    trace = services.store.get(run_id)
+    title = str(trace.provenance.get("model", ""))
+    if trace.provenance.get("edits"):
+        title = Words(language)("page.title_edited", title=title)
+    return snapshot(trace, run_id, title=title, lang=language, autoplay=pace)

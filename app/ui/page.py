@@ -7,6 +7,7 @@ share; each part knows itself.
 from __future__ import annotations
 
 import functools
+import html
 import json
 from types import ModuleType
 from typing import Any
@@ -14,10 +15,23 @@ from typing import Any
 import gradio as gr
 
 from analysis.errors import UserError
+from analysis.show import edit_text
+from analysis.trace import RoutingTrace
 from analysis.words import LANGUAGES, Words
 from app.engine.catalogue import BUNDLED_CARD
 from app.engine.models import offered_models
-from app.ui import api, chat, compare_tab, files_tab, forced_tab, gates_tab, learn_tab, load_tab, token_tab
+from app.ui import (
+    api,
+    chat,
+    compare_tab,
+    experiment_tab,
+    files_tab,
+    forced_tab,
+    gates_tab,
+    learn_tab,
+    load_tab,
+    token_tab,
+)
 from app.ui.context import EXAMPLE, Services, Shared
 from app.ui.conversation import Conversation, Say
 from app.ui.following import SO_FAR, ActiveRuns, pull
@@ -32,6 +46,7 @@ TABS: dict[str, ModuleType] = {
     "load": load_tab,
     "gates": gates_tab,
     "compare": compare_tab,
+    "experiment": experiment_tab,
     "learn": learn_tab,
 }
 """Tabs that draw the trace that is shown; each has ``build(services, words)`` and ``wire(tab, services, shared)``."""
@@ -107,7 +122,7 @@ def _build_language(blocks: gr.Blocks, services: Services, runs: ActiveRuns, lan
     names = {"theme": "theme", "turn-previous": "previous_turn", "turn-next": "next_turn"}
     _wire_theme(blocks, theme_button, shared, {element: say(key) for element, key in names.items()})
     _wire_selection(services, runs, shared)
-    _wire_turns(talk.conversation, shared, earlier, which, later, say)
+    _wire_turns(services, talk.conversation, shared, earlier, which, later, say)
 
 
 def _wire_theme(blocks: gr.Blocks, button: gr.Button, shared: Shared, names: dict[str, str]) -> None:
@@ -146,7 +161,13 @@ def _wire_selection(services: Services, runs: ActiveRuns, shared: Shared) -> Non
 
 
 def _wire_turns(
-    conversation: gr.State, shared: Shared, earlier: gr.Button, which: gr.HTML, later: gr.Button, say: Say
+    services: Services,
+    conversation: gr.State,
+    shared: Shared,
+    earlier: gr.Button,
+    which: gr.HTML,
+    later: gr.Button,
+    say: Say,
 ) -> None:
     """Earlier turns can be looked at again."""
 
@@ -154,6 +175,8 @@ def _wire_turns(
         n, total, label = turn_position(trace_id, turns, say)
         if run_id:
             label = say("turn_running")
+        elif trace_id and trace_id in services.store:
+            label = edited_label(services.store.get(trace_id), say) or label
         back = n > 1 or (n == 0 and total > 0)  # from a file or pasted text back to the last turn
         return gr.update(interactive=back and not run_id), _turn_label(label), gr.update(interactive=0 < n < total)
 
@@ -191,5 +214,14 @@ def turn_position(trace_id: str | None, turns: Conversation, say: Say) -> tuple[
     return 0, len(kept), say("turn_example" if trace_id == EXAMPLE else "turn_file" if trace_id else "turn_none")
 
 
+def edited_label(trace: RoutingTrace, say: Say) -> str:
+    """What stands beside the views of a trace of an experiment, or of one whose routing was edited; "" for others."""
+    edits, experiment = trace.provenance.get("edits"), trace.provenance.get("experiment")
+    if isinstance(edits, list) and edits:
+        shown = ", ".join(edit_text(edit) for edit in edits)
+        return say("turn_edited", edits=shown if len(shown) <= 60 else shown[:59] + "…")
+    return say("turn_unedited") if isinstance(experiment, dict) else ""
+
+
 def _turn_label(text: str) -> str:
-    return f'<span class="turn-label">{text}</span>'
+    return f'<span class="turn-label">{html.escape(text)}</span>'

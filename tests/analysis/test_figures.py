@@ -10,8 +10,9 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
-from analysis import balance, compare, metrics, token_metrics
+from analysis import balance, compare, edited, metrics, token_metrics
 from analysis.figures import compare as compare_figures
+from analysis.figures import edited as edited_figures
 from analysis.figures import gates, load, style, token
 from analysis.trace import LayerSpec, RouterSpec, RoutingTrace
 from analysis.words import LANGUAGES, Words
@@ -53,6 +54,16 @@ def every_figure(trace: RoutingTrace, words: Words, theme: style.Theme) -> list[
         ),
         compare_figures.js_by_layer(compare.pair_js(trace, trace, draws=5), words, theme),
         compare_figures.difference_map(compare.load_difference(trace, trace), "A", "B", words, theme),
+    ]
+    changed, moved = (measure(trace, trace) for measure in (edited.sets_changed, edited.load_moved))
+    named = [(trace.spec.layer_numbers[0], 1), (layer, 2)]
+    touched = edited.touched_load(trace, trace, named)
+    log_prob = edited.log_prob_change(trace, [-1.0] * trace.num_tokens, [-1.5] * trace.num_tokens)
+    made += [
+        edited_figures.by_layer("changed", changed, [changed, changed], changed, {layer}, words, theme),
+        edited_figures.by_layer("moved", moved, [], None, set(), words, theme),
+        edited_figures.touched(touched, [touched], words, theme),
+        edited_figures.log_prob(log_prob, [log_prob], words, theme),
     ]
     weights = metrics.gate_weights_by_rank(trace, "thinking")
     if weights is not None:
@@ -155,3 +166,34 @@ def test_colours_of_a_and_b_are_used_for_nothing_else():
     others = {c for theme in style.PHASE.values() for c in theme.values()} | set(style.GATE)
     others |= {c for colours in style.LOAD.values() for c in colours} | set(style.INK["light"].values())
     assert not others & {c for theme in style.PAIR.values() for c in theme.values()}
+
+
+def test_figures_of_an_edit_hold_what_was_measured():
+    trace = make_trace(rows=60, layers=3, experts=16, top_k=4)
+    ids = trace.expert_ids.copy()
+    ids[:, 1] = make_trace(rows=60, layers=3, experts=16, top_k=4, seed=5).expert_ids[:, 1]
+    other, words = replace(trace, expert_ids=ids), Words("en")
+    changed, nothing = edited.sets_changed(trace, other), edited.sets_changed(trace, trace)
+    drawn = edited_figures.by_layer("changed", changed, [nothing], nothing, {1}, words, "light")
+    noise, control, edit = drawn.data
+    assert list(edit.x) == (100 * changed.values).tolist() and list(edit.y) == [0, 1, 2]
+    assert edit.marker.symbol == ("circle", "diamond", "circle")
+    assert edit.line.color == style.PAIR["light"]["a"] and control.line.color == style.PAIR["light"]["b"]
+    assert noise.line.dash == "dot" and not np.any(noise.x)
+    assert "random controls: 1" in drawn.layout.title.text
+
+    touched = edited.touched_load(trace, other, [(1, e) for e in range(16)])
+    dots = edited_figures.touched(touched, [touched], words, "dark")
+    assert "24 of 32 experts drawn" in dots.layout.title.text
+    before = next(d for d in dots.data if d.name == "without the edit")
+    np.testing.assert_allclose(before.x[:16], 100 * touched.values[:, 0])
+    assert list(dots.layout.yaxis.ticktext[:2]) == ["L1 · 0", "L1 · 1"]
+
+    half = edited.log_prob_change(trace, [-1.0] * 61, [-1.5] * 61)
+    bars = edited_figures.log_prob(half, [], words, "light").data[0]
+    assert list(bars.x) == [-0.5] and list(bars.text) == ["−0.500"]
+    assert bars.customdata[0] == pytest.approx(np.exp(-0.5))
+
+
+def test_a_change_has_its_sign_and_nothing_has_none():
+    assert [edited_figures.signed(v) for v in (0.25, -0.25, -0.0001, 0.0)] == ["+0.250", "−0.250", "0.000", "0.000"]

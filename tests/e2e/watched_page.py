@@ -73,11 +73,24 @@ class WatchedPage:
         return self.page.locator(f'#live-view .xs-token[data-i="{index}"]')
 
     def tab(self, name: str) -> None:
-        self.page.get_by_role("tab", name=name, exact=True).click()
+        """Open a tab below; on a narrow page it may stand in the menu of those that do not fit."""
+        self.page.wait_for_timeout(300)  # which tabs fit is measured once they stand
+        tab = self.page.get_by_role("tab", name=name, exact=True)
+        if tab.count() == 1 and tab.is_visible():
+            tab.click()
+            return
+        menu = self.page.locator("#below .overflow-menu").first
+        menu.get_by_role("button").first.click()
+        menu.get_by_role("button", name=name, exact=True).click()
+
+    @property
+    def screenshots(self) -> Path:
+        """The folder of screenshots, made where it is not."""
+        self._screenshots.mkdir(exist_ok=True)
+        return self._screenshots
 
     def shot(self, name: str, full: bool = False) -> None:
-        self._screenshots.mkdir(exist_ok=True)
-        self.page.screenshot(path=self._screenshots / f"{name}.png", full_page=full)
+        self.page.screenshot(path=self.screenshots / f"{name}.png", full_page=full)
 
     def _on_console(self, message: ConsoleMessage) -> None:
         if message.type == "error":

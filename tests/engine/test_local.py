@@ -14,7 +14,7 @@ import torch
 
 from analysis.errors import BadValue, CaptureError
 from analysis.trace import Origin, Phase, Step
-from app.engine.base import ChatRequest, Message, SamplingParams
+from app.engine.base import ChatRequest, Message, RouterEdit, SamplingParams
 from app.engine.local import PREFILL_ROWS, LocalEngine
 from app.engine.recorder import TraceRecorder, record
 from app.engine.thinking import EARLY_STOP
@@ -47,6 +47,31 @@ def test_rows_belong_to_their_tokens(engine):
     assert forced.num_rows == forced.num_tokens
     same = (np.sort(trace.expert_ids) == np.sort(forced.expert_ids[:-1])).mean()
     assert same >= 0.999
+
+
+def test_forced_text_says_how_probable_each_token_was(engine):
+    """Over several passes, against one plain pass of the model."""
+    ids = (engine.tokenizer.encode("What is 2 + 3? It is 5. ") * 40)[:300]
+    with torch.no_grad():
+        plain = torch.log_softmax(engine.model(torch.tensor([ids])).logits[0].double(), -1)
+    wanted = plain[torch.arange(len(ids) - 1), torch.tensor(ids[1:])]
+    events = list(engine.score(ids, logprobs=True))
+    assert events[0].logprob is None and len(events) == 300 > PREFILL_ROWS
+    np.testing.assert_allclose([e.logprob for e in events[1:]], wanted, atol=1e-4)
+    assert all(e.logprob is None for e in engine.score(ids))
+
+
+def test_asking_for_probabilities_leaves_the_routing_alone(engine):
+    ids = engine.tokenizer.encode("What is 2 + 3?")
+    with_them = record(engine.score(ids, logprobs=True), engine.spec, {})
+    assert np.array_equal(with_them.expert_ids, engine.run_forced(ids).expert_ids)
+
+
+def test_an_edit_changes_how_probable_a_text_is(engine):
+    ids, edits = engine.tokenizer.encode("What is 2 + 3?"), (RouterEdit("mask", (0, 1, 2, 3)),)
+    plain, edited = ([e.logprob for e in engine.score(ids, logprobs=True, edits=e)] for e in ((), edits))
+    assert plain[0] is edited[0] is None and plain[1:] != edited[1:]
+    assert [e.logprob for e in engine.score(ids, logprobs=True)] == plain
 
 
 def test_generation_is_the_same_without_capture():

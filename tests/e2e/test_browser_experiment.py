@@ -1,0 +1,142 @@
+"""The tab "Experiment" in a real browser: two clicks from the first look to three answers and what they differ in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from app.engine.base import Capabilities
+from app.server.serve import Served
+from tests.e2e.watched_page import WatchedPage
+from tests.fake_engine import FakeEngine
+
+pytestmark = pytest.mark.e2e
+Open = Callable[..., WatchedPage]
+Serve = Callable[..., Served]
+
+FIGURES = ("changed", "moved", "touched", "log_prob")
+
+
+def drawn(page: Page) -> None:
+    expect(page.locator("#experiment-result")).to_be_visible(timeout=60_000)
+    for name in FIGURES:
+        expect(page.locator(f"#experiment-{name} .main-svg").first).to_be_visible(timeout=20_000)
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "tab", "options"),
+    [
+        ("light", "", "Experiment", {}),
+        ("dark", "zh", "实验", {"dark": True}),
+        ("phone", "ja", "実験", {"width": 400, "height": 850}),
+    ],
+)
+def test_two_clicks_give_three_answers(
+    bundled: Served, open_page: Open, name: str, path: str, tab: str, options: dict[str, object]
+) -> None:
+    visit = open_page(f"{bundled.url}/{path}", **options)
+    page = visit.page
+    visit.tab(tab)
+    expect(page.locator("#experiment-run")).to_be_disabled()
+    page.locator("#experiment-preset-every").click()
+    expect(page.locator("#experiment-chips .chip")).to_have_count(6, timeout=10_000)
+    page.locator("#experiment-run").click()
+    drawn(page)
+    arms = page.locator("#experiment-arms .arm:visible")
+    expect(arms).to_have_count(3)
+    for number in range(3):
+        expect(page.locator(f"#experiment-arm-{number} .said.answer")).to_contain_text(re.compile(r"538 \+ 274 = \d+"))
+    expect(page.locator("#experiment-found li")).to_have_count(5)
+    expect(page.locator("#experiment-run")).to_be_enabled()
+    expect(page.locator("#experiment-command textarea")).to_have_value(re.compile("--edit ablate:"))
+    assert page.evaluate("document.documentElement.scrollWidth") <= page.evaluate("window.innerWidth")
+    page.wait_for_timeout(500)
+    page.locator("#experiment-body").screenshot(path=visit.screenshots / f"experiment-{name}.png")
+
+    table = page.locator("#experiment-log_prob-table")
+    page.locator("#experiment-result button", has_text=re.compile("As a table|表")).last.click()
+    expect(table).to_be_visible(timeout=10_000)
+    expect(table).to_contain_text("×")
+    page.locator("#experiment-arm-1 button.suggestion").click()
+    label = page.locator("#turn-label")
+    expect(label).to_contain_text("ablate:0:", timeout=10_000)
+    visit.wait_live("live.rows > 0")
+
+
+def test_edits_by_hand_by_keyboard_and_back(serve: Serve, open_page: Open) -> None:
+    visit = open_page(serve(FakeEngine(layers=3, experts=16, top_k=4)).url)
+    page = visit.page
+    visit.tab("Experiment")
+    page.locator("#experiment-preset-busiest").click()
+    expect(page.locator("#experiment-message")).to_contain_text("no answer of this model yet", timeout=10_000)
+    page.locator("#experiment-preset-half").click()
+    chips = page.locator("#experiment-chips .chip")
+    expect(chips).to_have_text([re.compile("every layer: 2 experts a token")], timeout=10_000)
+
+    page.get_by_role("button", name="Choose by hand").click()
+    experts = page.locator("#experiment-experts input, #experiment-experts textarea")
+    experts.fill("40")
+    experts.press("Enter")
+    expect(page.locator("#experiment-message")).to_contain_text("Layer 1 has no expert 40", timeout=10_000)
+    expect(experts).to_have_value("40")
+    experts.fill("3, 5-6")
+    experts.press("Enter")
+    expect(chips).to_have_count(2, timeout=10_000)
+    expect(page.locator("#experiment-text textarea")).to_have_value("top_k:all:2 mask:1:3,5,6")
+
+    remove = page.get_by_role("button", name="Remove: every layer: 2 experts a token")
+    remove.focus()
+    page.keyboard.press("Enter")
+    expect(chips).to_have_text([re.compile("layer 1: experts 3, 5, 6 masked")], timeout=10_000)
+    expect(page.get_by_role("button", name="Remove: layer 1: experts 3, 5, 6 masked")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(chips).to_have_count(0, timeout=10_000)
+    expect(page.locator("#experiment-run")).to_be_disabled()
+    page.locator("#experiment-undo").click()
+    expect(chips).to_have_count(1, timeout=10_000)
+    expect(page.locator("#experiment-run")).to_be_enabled()
+    box = page.locator("#experiment-text textarea")
+    box.fill("--edit ablate:0:1 --edit boost:2:7:-2")
+    box.press("Enter")
+    expect(chips).to_have_count(2, timeout=10_000)
+    visit.shot("experiment-by-hand", full=True)
+
+
+def test_answers_are_text_and_a_run_can_be_stopped(serve: Serve, open_page: Open) -> None:
+    engine = FakeEngine(delay=0.01)
+    served = serve(engine)
+    visit = open_page(served.url)
+    page = visit.page
+    visit.tab("Experiment")
+    box = page.locator("#experiment-text")
+    page.get_by_role("button", name="Choose by hand").click()
+    box.locator("textarea").fill("mask:1:3")
+    box.locator("textarea").press("Enter")
+    expect(page.locator("#experiment-run")).to_be_enabled(timeout=10_000)
+    engine.enqueue("let me <b>think</b>", "<img src=x onerror=alert(1)> ${x} 12")
+    engine.enqueue("let me <b>think</b>", "<img src=x onerror=alert(1)> ${x} 13")
+    page.locator("#experiment-run").click()
+    drawn(page)
+    expect(page.locator("#experiment-arm-0 .said.answer")).to_contain_text("<img src=x onerror=alert(1)> ${x}")
+    expect(page.locator("#experiment-arm-1 .said.answer mark")).to_contain_text("13")
+    assert page.locator("#experiment-arms img, #experiment-arms b").count() == 0
+
+    engine.enqueue("so", "12")
+    engine.enqueue("so " * 3000, "12")
+    page.locator("#experiment-run").click()
+    expect(page.locator("#experiment-status")).to_contain_text(re.compile(r"Edited: [1-9]"), timeout=15_000)
+    expect(page.locator("#experiment-result")).to_be_hidden()
+    page.locator("#experiment-stop").click()
+    expect(page.locator("#experiment-status")).to_contain_text("Stopped", timeout=5_000)
+    expect(page.locator("#experiment-run")).to_be_enabled()
+    assert served.services.scheduler.length == 0
+
+
+def test_an_engine_that_cannot_edit_says_so(serve: Serve, open_page: Open) -> None:
+    visit = open_page(serve(FakeEngine(capabilities=Capabilities(edits=False, context=4096))).url)
+    visit.tab("Experiment")
+    expect(visit.page.get_by_text("This engine cannot edit the routing")).to_be_visible()
+    expect(visit.page.locator("#experiment-run")).to_be_hidden()
