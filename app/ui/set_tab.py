@@ -142,12 +142,10 @@ def _table(name: str, columns: tuple[str, ...], words: Words) -> gr.Dataframe:
 
 def finding_html(found: Comparison, words: Words) -> str:
     """The three sentences, and how many prompts could not be counted."""
-    said = in_words(found.finding, words)
+    lines = "".join(f"<p>{html.escape(line)}</p>" for line in in_words(found.finding, words))
     if lost := found.contrast.shares.left_out:
-        said.append(
-            words("tabs.set.left_out", n=len(found.plan.units) - found.finding.prompts[0], why=lost[0].in_words(words))
-        )
-    lines = "".join(f"<p>{html.escape(line)}</p>" for line in said)
+        why, uncounted = lost[0].in_words(words), len(found.plan.units) - found.finding.prompts[0]
+        lines += f"<p class='hint'>{html.escape(words('tabs.set.left_out', n=uncounted, why=why))}</p>"
     return f"<div class='finding' role='status'>{lines}</div>"
 
 
