@@ -13,12 +13,13 @@ from analysis.statistic import Statistic
 from analysis.words import Words
 
 
-def load_map(load: Statistic, words: Words, theme: Theme, name: str = "") -> go.Figure:
+def load_map(load: Statistic, words: Words, theme: Theme, name: str = "", order: np.ndarray | None = None) -> go.Figure:
     """Layers × experts, coloured by load / uniform share on a log2 scale.
 
     Args:
         load: ``metrics.expert_load``.
         name: whose load it is, at the head of the title; "" where that is clear.
+        order: (L, E) the expert at each place of a layer; None for the experts by their numbers.
     """
     title = words("figures.load.map_title")
     layers = load.along("layer")
@@ -28,17 +29,19 @@ def load_map(load: Statistic, words: Words, theme: Theme, name: str = "") -> go.
     if not load.n or not layers:
         return style.note(made, words("figures.no_rows"), theme)
     uniform = np.asarray(load.chance)
-    ratio = load.values / uniform
+    experts = np.broadcast_to(np.arange(load.values.shape[1]), load.values.shape) if order is None else order
+    values = np.take_along_axis(load.values, experts, 1)
+    ratio = values / uniform
     with np.errstate(divide="ignore"):
         level = np.clip(np.log2(ratio), -style.LOAD_SPAN, style.LOAD_SPAN)
     made.add_heatmap(
         z=level,
-        customdata=np.stack([100 * load.values, ratio, np.broadcast_to(100 * uniform, ratio.shape)], -1),
+        customdata=np.stack([100 * values, ratio, np.broadcast_to(100 * uniform, ratio.shape), experts], -1),
         text=[[str(layer)] * level.shape[1] for layer in layers],
         hovertemplate=words(
             "figures.load.map_hover",
             layer="%{text}",
-            expert="%{x}",
+            expert="%{customdata[3]:.0f}",
             share="%{customdata[0]:.3g} %",
             ratio="%{customdata[1]:.2f}",
             chance="%{customdata[2]:.3g} %",
@@ -58,7 +61,7 @@ def load_map(load: Statistic, words: Words, theme: Theme, name: str = "") -> go.
         ),
     )
     made.update_yaxes(showgrid=False, **style.layer_axis(layers, words))
-    made.update_xaxes(showgrid=False, title={"text": words("figures.axis.expert")})
+    made.update_xaxes(showgrid=False, title={"text": words(f"figures.axis.{'expert' if order is None else 'place'}")})
     return made
 
 

@@ -37,6 +37,7 @@ class Shared:
         language: state, "en", "ja" or "zh".
         run_id: state, id of the visitor's run under way, chat or pasted text; "" for none.
         open_tab: state, the name of the tab below that is open.
+        session: state, an ``experts_pool.Session``: ids of the visitor's recordings.
         live: the live view (an ``gr.HTML`` with the canvas).
     """
 
@@ -47,4 +48,5 @@ class Shared:
     language: gr.State
     run_id: gr.State
     open_tab: gr.State
+    session: gr.State
     live: gr.HTML

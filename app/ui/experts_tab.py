@@ -1,0 +1,336 @@
+"""The tab "Experts": all experts of a pool on one map, and for each a card with the evidence of what it does.
+
+Knows the components and their listeners. The pools are in ``experts_pool``, what a card holds in ``expert_card_view``.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+import numpy as np
+
+from analysis.errors import BadValue
+from analysis.expert_card import checked_expert
+from analysis.figures.load import load_map
+from analysis.figures.style import percent, theme_of
+from analysis.words import Words
+from app.ui import expert_card_view as cards
+from app.ui import tabs_common as common
+from app.ui.chat import status_html
+from app.ui.context import Services, Shared
+from app.ui.experts_pool import POOLS, SORTS, Overview, Pool, Remembered, Session, has_gallery, overview, pool_of
+
+NAME = "experts"
+TABLE_PLACES = 8
+
+Chosen = tuple[int, int]
+_EXPERT = re.compile(
+    r"\s*(?:l|layer|第|层|層|レイヤー)?\s*(\d{1,4})\s*(?:層|层)?[\s,.:/·の的]*(?:e|expert|专家|專家|エキスパート)\s*(\d{1,5})\s*",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class ExpertsTab:
+    """Components of the tab.
+
+    Attributes:
+        picked: state, the pool the visitor chose; None while the page chooses.
+        chosen: state, (layer, expert) of the card; None before the first.
+        shown: state, what the card shows, so that the slow part of it follows.
+        body: hidden while there is nothing to draw.
+        bridge: hands clicks on the map on, and outlines the chosen cell.
+    """
+
+    picked: gr.State
+    chosen: gr.State
+    shown: gr.State
+    pool: gr.Dropdown
+    phase: gr.Dropdown
+    sort: gr.Dropdown
+    status: gr.HTML
+    body: gr.Column
+    about: gr.HTML
+    search: gr.Textbox
+    go: gr.Button
+    found: gr.HTML
+    map: gr.Plot
+    bridge: gr.HTML
+    table: gr.Dataframe
+    previous: gr.Button
+    layer: gr.Number
+    expert: gr.Number
+    next: gr.Button
+    card: gr.HTML
+    sensitivity: gr.HTML
+
+
+def build(services: Services, words: Words) -> ExpertsTab:
+    say = functools.partial(_say, words)
+    picked, chosen, shown = gr.State(None), gr.State(None), gr.State(None)
+    common.hint(say("intro"))
+    with gr.Row():
+        offered = [name for name in POOLS if name != "gallery" or has_gallery()]
+        pool = gr.Dropdown(
+            [(say(f"pool_{name}"), name) for name in offered],
+            value=offered[-1],
+            label=say("pool"),
+            filterable=False,
+            min_width=150,
+            elem_id="experts-pool",
+        )
+        phase = common.phase_dropdown(words, elem_id="experts-phase")
+        sort = gr.Dropdown(
+            [(say(f"sort_{name}"), name) for name in SORTS],
+            value=SORTS[0],
+            label=say("sort"),
+            filterable=False,
+            min_width=150,
+            elem_id="experts-sort",
+        )
+    status = gr.HTML(status_html(words("tabs.empty")), elem_id="experts-message", js_on_load=None)
+    with gr.Column(visible=False) as body:
+        about = gr.HTML(elem_id="experts-about", js_on_load=None)
+        with gr.Row(elem_id="experts-find", equal_height=True):
+            search = gr.Textbox(
+                label=say("search"),
+                placeholder=say("search_hint"),
+                show_label=False,
+                container=False,
+                max_lines=1,
+                max_length=200,
+                scale=6,
+                min_width=160,
+                elem_id="experts-search",
+            )
+            go = gr.Button(say("find"), elem_id="experts-go", min_width=96, scale=0)
+        found = gr.HTML(
+            "", elem_id="experts-found", elem_classes="xp-card", apply_default_css=False, js_on_load=common.LINKS
+        )
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=7, min_width=300, elem_id="experts-left"):
+                load = common.plot(words, elem_id="experts-map")
+                bridge = common.bridge("experts-map", elem_id="experts-bridge")
+                common.hint(say("map_hint"))
+                with gr.Accordion(say("table"), open=False):
+                    table = gr.Dataframe(
+                        interactive=False,
+                        datatype="str",
+                        wrap=False,
+                        max_height=420,
+                        elem_id="experts-table",
+                        show_label=False,
+                    )
+            with gr.Column(scale=6, min_width=300):
+                with gr.Row(elem_id="experts-step", equal_height=True):
+                    back = gr.Button("‹", elem_id="experts-previous", min_width=34, scale=0, size="sm")
+                    layer = gr.Number(label=words("tabs.layer"), precision=0, min_width=80, elem_id="experts-layer")
+                    expert = gr.Number(label=say("expert"), precision=0, min_width=80, elem_id="experts-expert")
+                    forth = gr.Button("›", elem_id="experts-next", min_width=34, scale=0, size="sm")
+                card = gr.HTML(
+                    "", elem_id="experts-card", elem_classes="xp-card", apply_default_css=False, js_on_load=common.LINKS
+                )
+                slow = gr.HTML(
+                    "", elem_id="experts-sensitivity", elem_classes="xp-card", apply_default_css=False, js_on_load=None
+                )
+    parts = (picked, chosen, shown, pool, phase, sort, status, body, about, search, go, found, load, bridge, table)
+    return ExpertsTab(*parts, back, layer, expert, forth, card, slow)
+
+
+def asked_expert(text: Any) -> Chosen | None:
+    """(layer, expert) of a search such as "layer 3 expert 12" or "L3E12"; None where it is the text of a token."""
+    match = _EXPERT.fullmatch(text) if isinstance(text, str) else None
+    return (int(match[1]), int(match[2])) if match else None
+
+
+def busiest(seen: Overview) -> Chosen:
+    """The expert with the most load for its layer's uniform share."""
+    ratio = np.nan_to_num(seen.load.values / np.asarray(seen.load.chance), nan=-1)
+    position, expert = np.unravel_index(int(ratio.argmax()), ratio.shape)
+    return seen.load.along("layer")[position], int(expert)
+
+
+def still_there(pool: Pool, chosen: Any) -> Chosen | None:
+    """``chosen`` where the pool's model has such an expert."""
+    if not isinstance(chosen, tuple | list) or len(chosen) != 2:
+        return None
+    layer, expert = (common.whole(value) for value in chosen)
+    try:
+        checked_expert(pool.traces[0].spec, layer, expert)
+    except BadValue:
+        return None
+    return layer, expert
+
+
+def stepped(pool: Pool, chosen: Chosen, by: int) -> Chosen:
+    """The expert ``by`` further; after the last of a layer comes the first of the next, and from the end the start."""
+    layers = pool.traces[0].spec.layers
+    every = [(router.layer, expert) for router in layers for expert in range(router.num_experts)]
+    return every[(every.index(chosen) + by) % len(every)]
+
+
+def mark_of(seen: Overview, sort: str, chosen: Chosen) -> list[int]:
+    """Row and place of the chosen expert on the map."""
+    row, order = seen.load.along("layer").index(chosen[0]), seen.order(sort)
+    return [row, chosen[1] if order is None else int(np.flatnonzero(order[row] == chosen[1])[0])]
+
+
+def at_cell(seen: Overview, sort: str, at: Any) -> Chosen:
+    """The expert in a cell of the map.
+
+    Raises:
+        BadValue: there is no such cell.
+    """
+    rows, places = seen.load.values.shape
+    row, place = (common.whole(v) for v in at) if isinstance(at, list | tuple) and len(at) == 2 else (-1, -1)
+    if not (0 <= row < rows and 0 <= place < places):
+        raise BadValue.said("no_cell")
+    order = seen.order(sort)
+    return seen.load.along("layer")[row], place if order is None else int(order[row, place])
+
+
+def layer_table(seen: Overview, sort: str, words: Words) -> dict[str, Any]:
+    """What stands first in each layer of the map, as text."""
+    order = seen.order("load" if sort == "layer" else sort)
+    assert order is not None
+    places = min(TABLE_PLACES, order.shape[1])
+    lines = []
+    for row, layer in enumerate(seen.load.along("layer")):
+        cells = [
+            _say(words, "table_cell", expert=expert, share=percent(float(seen.load.values[row, expert])))
+            for expert in order[row, :places].tolist()
+            if np.isfinite(seen.load.values[row, expert])
+        ]
+        lines.append([str(layer), *cells, *[""] * (places - len(cells))])
+    heads = [words("tabs.layer"), *(_say(words, "table_place", place=place + 1) for place in range(places))]
+    return {"headers": heads, "data": lines}
+
+
+def wire(tab: ExpertsTab, services: Services, shared: Shared) -> None:
+    """Every listener of the tab."""
+    overviews, contrasts = Remembered(), Remembered()
+
+    def pool_in(words: Words, trace_id: Any, session: Any, picked: Any) -> Pool:
+        seen = session if isinstance(session, Session) else Session()
+        return pool_of(services.store, picked, trace_id, seen, words)
+
+    def seen_in(pool: Pool, phase: str) -> Overview:
+        return overviews.get((*pool.key, phase), lambda: overview(pool, phase))
+
+    def card_of(pool: Pool, seen: Overview, phase: str, sort: str, chosen: Chosen, words: Words) -> tuple[Any, ...]:
+        shown = (pool.key, chosen)
+        return {"mark": mark_of(seen, sort, chosen)}, chosen, cards.card(pool, *chosen, phase, words), shown
+
+    def draw(
+        words: Words, trace_id: Any, session: Any, picked: Any, phase: Any, sort: Any, chosen: Any, theme: Any,
+        *, insist: bool = False,
+    ) -> tuple[Any, ...]:  # fmt: skip
+        pool = pool_in(words, trace_id, session, picked)
+        phase, sort = pool_phase(pool, phase, insist=insist), sort if sort in SORTS else SORTS[0]
+        seen = seen_in(pool, phase)
+        chosen = still_there(pool, chosen) or busiest(seen)
+        mark, chosen, card, shown = card_of(pool, seen, phase, sort, chosen, words)
+        figure = load_map(seen.load, words, theme_of(theme), _say(words, f"pool_{pool.name}"), seen.order(sort))
+        return (
+            "", gr.update(visible=True), pool.name, phase, cards.about(pool, words), common.shown(figure), mark,
+            layer_table(seen, sort, words), chosen[0], chosen[1], chosen, card, shown,
+        )  # fmt: skip
+
+    def pick(words: Words, *values: Any) -> tuple[Any, ...]:
+        return draw(words, *values)
+
+    def choose(
+        words: Words, trace_id: Any, session: Any, picked: Any, phase: Any, sort: Any, chosen: Any,
+        *asked: Any, by: int = 0, cell: bool = False,
+    ) -> tuple[Any, ...]:  # fmt: skip
+        """The card of another expert: the one asked for, the one in a cell, or the one ``by`` further."""
+        pool = pool_in(words, trace_id, session, picked)
+        phase, sort = pool_phase(pool, phase), sort if sort in SORTS else SORTS[0]
+        seen = seen_in(pool, phase)
+        if by:
+            wanted = stepped(pool, still_there(pool, chosen) or busiest(seen), by)
+        elif cell:
+            wanted = at_cell(seen, sort, asked[0])
+        else:
+            wanted = common.whole(asked[0]), common.whole(asked[1])
+        checked_expert(pool.traces[0].spec, *wanted)
+        mark, chosen, card, shown = card_of(pool, seen, phase, sort, wanted, words)
+        return "", mark, *wanted, chosen, card, shown
+
+    def find(
+        words: Words, trace_id: Any, session: Any, picked: Any, phase: Any, sort: Any, chosen: Any, text: Any
+    ) -> tuple[Any, ...]:
+        asked = asked_expert(text)
+        if asked:
+            status, *rest = choose(words, trace_id, session, picked, phase, sort, chosen, *asked)
+            return status, "", *rest
+        pool = pool_in(words, trace_id, session, picked)
+        return "", cards.found(pool, pool_phase(pool, phase), text, words), *[gr.skip()] * 6
+
+    def test(words: Words, trace_id: Any, session: Any, picked: Any, chosen: Any) -> tuple[Any, ...]:
+        pool = pool_in(words, trace_id, session, picked)
+        there = still_there(pool, chosen)
+        if there is None:
+            return gr.skip(), ""
+        return gr.skip(), cards.sensitivity(pool, *there, words, contrasts)
+
+    states = [shared.open_tab, shared.language, shared.trace_id, shared.session]
+    view = [tab.phase, tab.sort, tab.chosen]
+    drawn = [tab.status, tab.body, tab.pool, tab.phase, tab.about, tab.map, tab.bridge, tab.table]
+    drawn += [tab.layer, tab.expert, tab.chosen, tab.card, tab.shown]
+    guard = common.guarded(NAME, len(drawn))
+    changes = [s.change for s in (shared.trace_id, shared.session, shared.open_tab, shared.theme)]
+    gr.on(changes, guard(draw), [*states, tab.picked, *view, shared.theme], drawn, **common.FIGURES)
+    tab.pool.input(guard(pick), [*states, tab.pool, *view, shared.theme], drawn, **common.FIGURES)
+    tab.pool.input(lambda pool: pool, tab.pool, tab.picked, show_progress="hidden", api_visibility="private")
+    again = guard(functools.partial(draw, insist=True))
+    gr.on([tab.phase.input, tab.sort.input], again, [*states, tab.pool, *view, shared.theme], drawn, **common.FIGURES)
+
+    inputs = [*states, tab.pool, *view]
+    outputs = [tab.status, tab.bridge, tab.layer, tab.expert, tab.chosen, tab.card, tab.shown]
+    quick = common.guarded(NAME, len(outputs), containers=0)
+    for button, by in ((tab.previous, -1), (tab.next, 1)):
+        button.click(quick(functools.partial(choose, by=by)), inputs, outputs, **common.FIGURES)
+
+    def typed(*values: Any) -> tuple[Any, ...]:
+        made = list(quick(choose)(*values))
+        made[2:4] = gr.skip(), gr.skip()  # the visitor is writing in them
+        return tuple(made)
+
+    gr.on([tab.layer.input, tab.expert.input], typed, [*inputs, tab.layer, tab.expert], outputs, **common.FIGURES)
+
+    def on_cell(event: gr.EventData, *values: Any) -> tuple[Any, ...]:
+        return quick(functools.partial(choose, cell=True))(*values, common.event_pair(event))
+
+    def on_expert(event: gr.EventData, *values: Any) -> tuple[Any, ...]:
+        return quick(choose)(*values, *common.event_pair(event))
+
+    tab.bridge.cell(on_cell, inputs, outputs, **common.FIGURES)  # type: ignore[attr-defined]
+    for component in (tab.card, tab.found):
+        component.expert(on_expert, inputs, outputs, **common.FIGURES)  # type: ignore[attr-defined]
+    search = common.guarded(NAME, len(outputs) + 1, containers=0)(find)
+    searched = [tab.status, tab.found, *outputs[1:]]
+    gr.on([tab.search.submit, tab.go.click], search, [*inputs, tab.search], searched, **common.FIGURES)
+    tab.shown.change(
+        common.guarded(NAME, 2, containers=0)(test),
+        [*states, tab.pool, tab.chosen],
+        [tab.status, tab.sensitivity],
+        **{**common.FIGURES, "show_progress": "minimal"},
+    )
+
+
+def pool_phase(pool: Pool, phase: Any, *, insist: bool = False) -> str:
+    """``common.chosen_phase`` over a pool: a phase that any recording has."""
+    asked = str(phase)
+    for trace in pool.traces:
+        if trace.rows_in(asked).any() or insist:
+            return asked
+    return common.chosen_phase(pool.traces[0], phase)
+
+
+def _say(words: Words, key: str, **values: Any) -> str:
+    return words(f"tabs.experts.{key}", **values)
