@@ -65,8 +65,8 @@ def snippet_list(found: Sequence[Snippet], names: Sequence[str], words: Words, d
         facts.append(words("tabs.experts.token_of", token=s.token, name=_cut(names[s.recording], 36)))
         lines.append(
             f"<li><button type='button' class='xp-snippet' data-token='{s.recording},{s.token}'>"
-            f"<bdi>{'…' if s.before else ''}{_text(s.before)}<mark class='xp-{s.phase}'>{_text(s.text) or '∅'}</mark>{_text(s.after)}"
-            f"{'…' if s.after else ''}</bdi>"
+            f"<bdi>{'…' if s.before else ''}{_text(s.before)}"
+            f"<mark class='xp-{s.phase}'>{_text(s.text) or '∅'}</mark>{_text(s.after)}{'…' if s.after else ''}</bdi>"
             f"</button><span class='xp-facts'>{html.escape(' · '.join(facts))}</span></li>"
         )
     return f"<ul class='xp-snippets'>{''.join(lines)}</ul>"

@@ -128,7 +128,8 @@ def pool_of(store: TraceStore, name: Any, trace_id: Any, session: Session, words
         traces = {i: trace for i in ids if (trace := _kept(store, i)) is not None}
     routed = {i: trace for i, trace in traces.items() if trace.spec.layers and trace.num_rows}
     if not routed:
-        raise Nothing(words("tabs.dense" if any(trace.num_tokens for trace in traces.values()) else "tabs.empty"))
+        dense = any(trace.num_tokens and not trace.spec.layers for trace in traces.values())
+        raise Nothing(words("tabs.dense" if dense else "tabs.empty"))
     spec = routed.get(trace_id, next(reversed(routed.values()))).spec
     chosen = {i: trace if len(ids) == 1 else own_turn(trace) for i, trace in routed.items() if trace.spec == spec}
     return Pool(name, tuple(chosen), tuple(chosen.values()), ({},) * len(chosen), len(ids) - len(chosen))

@@ -62,8 +62,8 @@ class ExpertsTab:
     bridge: gr.HTML
     table: gr.Dataframe
     previous: gr.Button
-    layer: gr.Number
-    expert: gr.Number
+    layer_box: gr.Number
+    expert_box: gr.Number
     next: gr.Button
     card: gr.HTML
     sensitivity: gr.HTML
@@ -281,7 +281,7 @@ def wire(tab: ExpertsTab, services: Services, shared: Shared) -> None:
     states = [shared.open_tab, shared.language, shared.trace_id, shared.session]
     view = [tab.phase, tab.sort, tab.chosen]
     drawn = [tab.status, tab.body, tab.pool, tab.phase, tab.about, tab.map, tab.bridge, tab.table]
-    drawn += [tab.layer, tab.expert, tab.chosen, tab.card, tab.shown]
+    drawn += [tab.layer_box, tab.expert_box, tab.chosen, tab.card, tab.shown]
     guard = common.guarded(NAME, len(drawn))
     changes = [s.change for s in (shared.trace_id, shared.session, shared.open_tab, shared.theme)]
     gr.on(changes, guard(draw), [*states, tab.picked, *view, shared.theme], drawn, **common.FIGURES)
@@ -291,7 +291,7 @@ def wire(tab: ExpertsTab, services: Services, shared: Shared) -> None:
     gr.on([tab.phase.input, tab.sort.input], again, [*states, tab.pool, *view, shared.theme], drawn, **common.FIGURES)
 
     inputs = [*states, tab.pool, *view]
-    outputs = [tab.status, tab.bridge, tab.layer, tab.expert, tab.chosen, tab.card, tab.shown]
+    outputs = [tab.status, tab.bridge, tab.layer_box, tab.expert_box, tab.chosen, tab.card, tab.shown]
     quick = common.guarded(NAME, len(outputs), containers=0)
     for button, by in ((tab.previous, -1), (tab.next, 1)):
         button.click(quick(functools.partial(choose, by=by)), inputs, outputs, **common.FIGURES)
@@ -301,7 +301,13 @@ def wire(tab: ExpertsTab, services: Services, shared: Shared) -> None:
         made[2:4] = gr.skip(), gr.skip()  # the visitor is writing in them
         return tuple(made)
 
-    gr.on([tab.layer.input, tab.expert.input], typed, [*inputs, tab.layer, tab.expert], outputs, **common.FIGURES)
+    gr.on(
+        [tab.layer_box.input, tab.expert_box.input],
+        typed,
+        [*inputs, tab.layer_box, tab.expert_box],
+        outputs,
+        **common.FIGURES,
+    )
 
     def on_cell(event: gr.EventData, *values: Any) -> tuple[Any, ...]:
         return quick(functools.partial(choose, cell=True))(*values, common.event_pair(event))
