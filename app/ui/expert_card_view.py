@@ -12,7 +12,7 @@ from analysis import expert_card as measures
 from analysis import expert_tokens as tokens
 from analysis.errors import BadValue
 from analysis.figures.style import percent
-from analysis.words import Words
+from analysis.words import LANGUAGES, Words
 from app.ui import expert_html as look
 from app.ui.experts_pool import Pool, Remembered
 
@@ -36,9 +36,9 @@ def card(pool: Pool, layer: int, expert: int, phase: str, words: Words) -> str:
     parts.append(look.section(_say(words, "by_phase"), look.shares(phases, words), k_of) if phases else "")
     for label, values in pool.by_label().items():
         found = measures.use_by_label(values, layer, expert, phase)
-        rows = [(value, "", share) for value, share in found.items()]
+        rows = [(_value_name(label, value), "", share) for value, share in found.items()]
         if rows:
-            title = _say(words, "by_label", label=label, phase=words(f"figures.phase.{phase}"))
+            title = _say(words, "by_label", label=_label_name(label, words), phase=words(f"figures.phase.{phase}"))
             parts.append(look.section(title, look.shares(rows, words), _say(words, "label_note")))
     served = tokens.occasions(traces, layer, expert, phase)
     parts.append(_served(pool, served, names, words))
@@ -72,8 +72,9 @@ def _served(pool: Pool, served: tokens.Occasions, names: list[str], words: Words
 def _vocabulary(pool: Pool, layer: int, expert: int, phase: str, words: Words) -> str:
     found = tokens.vocabulary(pool.traces, layer, expert, phase)
     least = tokens.MIN_OCCURRENCES
-    if not found.texts:
-        return look.section(_say(words, "vocabulary"), look.nothing(_say(words, "vocabulary_none", least=least)))
+    if not found.used.any():
+        why = "vocabulary_unused" if found.texts else "vocabulary_none"
+        return look.section(_say(words, "vocabulary"), look.nothing(_say(words, why, least=least)))
     chance = percent(float(found.share.chance or 0))
     note = _say(words, "vocabulary_note", least=least, n=len(found.texts), chance=chance)
     return look.section(_say(words, "vocabulary"), look.vocabulary_table(found, words), note)
@@ -134,6 +135,15 @@ def about(pool: Pool, words: Words) -> str:
     if pool.left_out:
         line += " " + _say(words, "left_out", n=pool.left_out)
     return f"<p class='hint'>{html.escape(line)}</p>"
+
+
+def _label_name(label: str, words: Words) -> str:
+    key = f"tabs.experts.label.{label}"
+    return words(key) if key in words else label
+
+
+def _value_name(label: str, value: str) -> str:
+    return LANGUAGES.get(value, value) if label == "language" else value
 
 
 def recording_names(pool: Pool, words: Words) -> list[str]:

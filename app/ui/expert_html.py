@@ -73,8 +73,9 @@ def snippet_list(found: Sequence[Snippet], names: Sequence[str], words: Words, d
 
 
 def vocabulary_table(found: Vocabulary, words: Words) -> str:
+    """The tokens it serves most; those that it never serves are left out."""
     lines = []
-    for i in range(min(ROWS, len(found.texts))):
+    for i in range(min(ROWS, int(np.count_nonzero(found.used)))):
         value, chance = float(found.share.values[i]), float(np.asarray(found.share.chance))
         lines.append(
             f"<tr><th scope='row'><code>{_text(found.texts[i], 24).replace(' ', '␣')}</code></th>"
