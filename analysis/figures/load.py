@@ -35,8 +35,10 @@ def load_map(load: Statistic, words: Words, theme: Theme, name: str = "", order:
     with np.errstate(divide="ignore"):
         level = np.clip(np.log2(ratio), -style.LOAD_SPAN, style.LOAD_SPAN)
     made.add_heatmap(
-        z=level,
-        customdata=np.stack([100 * values, ratio, np.broadcast_to(100 * uniform, ratio.shape), experts], -1),
+        z=level.astype(np.float32),
+        customdata=np.stack([100 * values, ratio, np.broadcast_to(100 * uniform, ratio.shape), experts], -1).astype(
+            "f4"
+        ),
         text=[[str(layer)] * level.shape[1] for layer in layers],
         hovertemplate=words(
             "figures.load.map_hover",

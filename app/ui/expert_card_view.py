@@ -10,6 +10,7 @@ from typing import Any
 
 from analysis import expert_card as measures
 from analysis import expert_tokens as tokens
+from analysis import expert_vocabulary as words_of
 from analysis.errors import BadValue
 from analysis.figures.style import percent
 from analysis.words import LANGUAGES, Words
@@ -70,8 +71,8 @@ def _served(pool: Pool, served: tokens.Occasions, names: list[str], words: Words
 
 
 def _vocabulary(pool: Pool, layer: int, expert: int, phase: str, words: Words) -> str:
-    found = tokens.vocabulary(pool.traces, layer, expert, phase)
-    least = tokens.MIN_OCCURRENCES
+    found = words_of.vocabulary(pool.traces, layer, expert, phase)
+    least = words_of.MIN_OCCURRENCES
     if not found.used.any():
         why = "vocabulary_unused" if found.texts else "vocabulary_none"
         return look.section(_say(words, "vocabulary"), look.nothing(_say(words, why, least=least)))
@@ -113,7 +114,7 @@ def found(pool: Pool, phase: str, text: Any, words: Words) -> str:
     """
     if not isinstance(text, str) or not text.strip() or len(text) > 200:
         raise BadValue.said("no_search")
-    use, least = tokens.experts_of_text(pool.traces, text, phase), tokens.MIN_OCCURRENCES
+    use, least = words_of.experts_of_text(pool.traces, text, phase), words_of.MIN_OCCURRENCES
     if not use.share.n:
         near = ", ".join(f"“{other.strip()}”" for other in use.near[:5])
         raise BadValue.said("no_such_token_near" if near else "no_such_token", text=text.strip()[:40], near=near)

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from analysis.expert_card import Partners, Sensitivity
-from analysis.expert_tokens import NearMisses, Snippet, TextUse, Vocabulary
+from analysis.expert_tokens import NearMisses, Snippet
+from analysis.expert_vocabulary import TextUse, Vocabulary
 from analysis.figures import style
 from analysis.statistic import Statistic
 from analysis.words import Words
@@ -153,11 +154,7 @@ def found_list(found: TextUse, text: str, words: Words) -> str:
     for position, expert in zip(layers.tolist(), experts.tolist(), strict=True):
         layer, value = found.share.along("layer")[position], float(values[position, expert])
         name = words("tabs.experts.title", layer=layer, expert=expert)
-        lines.append(
-            f"<tr><th scope='row'>{expert_button(layer, expert, name)}</th>"
-            f"<td class='xp-bar-cell'>{_bar(value, float(chance[position, expert]), 1.0)}</td>"
-            f"<td>{style.percent(value)}</td></tr>"
-        )
+        lines.append(f"<li>{expert_button(layer, expert, name)} {style.percent(value)}</li>")
     caption = words(
         "tabs.experts.found",
         text=_cut(text.strip(), 24),
@@ -165,7 +162,7 @@ def found_list(found: TextUse, text: str, words: Words) -> str:
         chance=style.percent(float(chance.flat[0])),
         luck=style.percent(found.by_luck),
     )
-    return f"<p>{html.escape(caption)}</p>{_table(('', '', words('tabs.experts.share')), lines)}"
+    return f"<p>{html.escape(caption)}</p><ol class='xp-found'>{''.join(lines)}</ol>"
 
 
 def expert_button(layer: int, expert: int, name: str) -> str:

@@ -223,23 +223,28 @@ def _wire_experts(
         live = pointer(shown.removesuffix(SO_FAR), index, layer)
         return shown, index, layer, live, gr.update(selected=token_tab.NAME), token_tab.NAME
 
-    def to_card(event: gr.EventData, trace_id: Any, index: Any) -> tuple[Any, ...]:
+    def to_card(event: gr.EventData, trace_id: Any, index: Any, session: Session, pool: Any) -> tuple[Any, ...]:
         row, rank = common.event_pair(event)
         try:
             trace = common.trace_to_show(services.store, trace_id, words)
             gates = token_gates(trace, token_tab.chosen_token(trace, index, words))
         except UserError:
-            return (gr.skip(),) * 3
+            return (gr.skip(),) * 4
         if gates is None or not (0 <= row < len(gates.layers) and 0 <= rank < gates.ids.shape[1]):
-            return (gr.skip(),) * 3
+            return (gr.skip(),) * 4
         chosen = (gates.layers[row], int(gates.ids[row, rank]))
-        return chosen, gr.update(selected=experts_tab.NAME), experts_tab.NAME
+        try:
+            same = pool_of(services.store, pool, trace_id, session, words).traces[0].spec == trace.spec
+        except UserError:
+            same = False
+        return chosen, gr.skip() if same else "answer", gr.update(selected=experts_tab.NAME), experts_tab.NAME
 
     asked = [shared.trace_id, shared.session, experts.pool, experts.chosen]
     shown = [shared.trace_id, shared.token, shared.layer, shared.live, tabs, shared.open_tab]
     experts.card.token(to_token, asked, shown, **QUIET)  # type: ignore[attr-defined]
-    linked = [experts.chosen, tabs, shared.open_tab]
-    token.bridge.cell(to_card, [shared.trace_id, shared.token], linked, **QUIET)  # type: ignore[attr-defined]
+    given = [shared.trace_id, shared.token, shared.session, experts.picked]
+    linked = [experts.chosen, experts.picked, tabs, shared.open_tab]
+    token.bridge.cell(to_card, given, linked, **QUIET)  # type: ignore[attr-defined]
 
 
 def turn_position(trace_id: str | None, turns: Conversation, say: Say) -> tuple[int, int, str]:

@@ -10,6 +10,7 @@ from hypothesis import given
 
 from analysis import expert_card as card
 from analysis import expert_tokens as tokens
+from analysis import expert_vocabulary as vocabulary
 from analysis.coactivation import coactivation_lift
 from analysis.errors import BadValue
 from analysis.metrics import expert_load
@@ -54,7 +55,7 @@ def test_labels_without_tokens_are_left_out() -> None:
 
 @pytest.mark.parametrize(("layer", "expert"), [(1, 0), (-1, 0), (0, 4), (0, -1)])
 def test_experts_that_are_not_there_are_named(layer: int, expert: int) -> None:
-    for measure in (card.use_share, card.partners, tokens.occasions, tokens.near_misses, tokens.vocabulary):
+    for measure in (card.use_share, card.partners, tokens.occasions, tokens.near_misses, vocabulary.vocabulary):
         with pytest.raises(BadValue, match="no MoE layer" if layer else "no expert"):
             measure(HAND, layer, expert)
 
@@ -121,16 +122,16 @@ def test_a_character_in_two_tokens_is_completed_by_the_second() -> None:
 
 
 def test_vocabulary_is_that_counted_by_hand() -> None:
-    found = tokens.vocabulary(HAND, 0, 0, minimum=1)
+    found = vocabulary.vocabulary(HAND, 0, 0, minimum=1)
     assert found.texts == ["a", "b", "c"] and found.used.tolist() == [3, 0, 0]
     assert found.occurrences.tolist() == [3, 2, 1] and found.share.values.tolist() == [1, 0, 0]
     assert found.share.chance == 0.5 and found.share.n == 6
-    assert tokens.vocabulary(HAND, 0, 0, minimum=2).texts == ["a", "b"]
-    assert tokens.vocabulary(HAND, 0, 0, "prompt").texts == []
+    assert vocabulary.vocabulary(HAND, 0, 0, minimum=2).texts == ["a", "b"]
+    assert vocabulary.vocabulary(HAND, 0, 0, "prompt").texts == []
 
 
 def test_the_best_token_of_random_routing_is_where_luck_puts_it() -> None:
-    found = [tokens.vocabulary(random_trace(600, 1, 16, 2, seed), 0, 1) for seed in range(30)]
+    found = [vocabulary.vocabulary(random_trace(600, 1, 16, 2, seed), 0, 1) for seed in range(30)]
     for place in (0, 5, 20):
         assert np.mean([f.share.values[place] for f in found]) == pytest.approx(
             np.mean([f.by_luck[place] for f in found]), abs=0.03
@@ -139,17 +140,17 @@ def test_the_best_token_of_random_routing_is_where_luck_puts_it() -> None:
 
 
 def test_experts_of_a_text_are_those_of_its_tokens() -> None:
-    found = tokens.experts_of_text(HAND, " A ")
+    found = vocabulary.experts_of_text(HAND, " A ")
     assert found.share.n == 3
     np.testing.assert_allclose(found.share.values, [[1, 2 / 3, 0, 1 / 3]])
     assert found.near == [] and 0.5 < found.by_luck <= 1
     pieces = (b" carry", b"carry", b"carrying", b"c", b"", b"carrying")
-    there = tokens.experts_of_text(replace(HAND, pieces=pieces), "Carry")
+    there = vocabulary.experts_of_text(replace(HAND, pieces=pieces), "Carry")
     assert there.share.n == 2
-    missing = tokens.experts_of_text(replace(HAND, pieces=pieces), "arr")
+    missing = vocabulary.experts_of_text(replace(HAND, pieces=pieces), "arr")
     assert missing.share.n == 0 and missing.near == ["carrying", " carry", "carry"] and np.isnan(missing.by_luck)
     with pytest.raises(BadValue):
-        tokens.experts_of_text(HAND, "  ")
+        vocabulary.experts_of_text(HAND, "  ")
 
 
 def test_near_misses_are_the_best_left_out() -> None:

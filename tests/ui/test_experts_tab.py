@@ -15,7 +15,7 @@ from analysis.errors import BadValue
 from analysis.trace import RoutingTrace
 from analysis.words import LANGUAGES, Words
 from app.server.store import TraceStore
-from app.ui import expert_card_view, experts_pool, experts_tab
+from app.ui import expert_card_view, experts_choice, experts_pool, experts_tab
 from app.ui.context import EXAMPLE
 from app.ui.experts_pool import Remembered, Session, gallery, overview, pool_of
 from app.ui.following import SO_FAR
@@ -130,13 +130,13 @@ def test_every_cell_of_the_map_leads_to_its_expert(sort: str) -> None:
     for row in range(3):
         assert sorted(heat.customdata[row, :, 3].astype(int).tolist()) == list(range(16))
         for place in range(16):
-            layer, expert = experts_tab.at_cell(seen, sort, [row, place])
+            layer, expert = experts_choice.at_cell(seen, sort, [row, place])
             assert expert == heat.customdata[row, place, 3] and str(layer) == heat.text[row][place]
             assert heat.customdata[row, place, 0] == pytest.approx(100 * seen.load.values[row, expert])
-            assert experts_tab.mark_of(seen, sort, (layer, expert)) == [row, place]
+            assert experts_choice.mark_of(seen, sort, (layer, expert)) == [row, place]
     if sort != "layer":
         values = (seen.load if sort == "load" else seen.shift).values
-        first = experts_tab.at_cell(seen, sort, [1, 0])[1]
+        first = experts_choice.at_cell(seen, sort, [1, 0])[1]
         assert values[1, first] == values[1].max()
 
 
@@ -163,7 +163,7 @@ def test_steps_go_through_every_expert_and_around() -> None:
     assert page.call(page.tab.next, "click", chosen=(4, 15), **shown)[page.tab.chosen] == (2, 0)
     lost = page.call(page.tab.next, "click", chosen=(99, "x"), **shown)[page.tab.chosen]
     seen = overview(pool(TRACE), "generated")
-    assert lost == experts_tab.stepped(pool(TRACE), experts_tab.busiest(seen), 1)
+    assert lost == experts_choice.stepped(pool(TRACE), experts_choice.busiest(seen), 1)
 
 
 def test_numbers_that_are_typed_are_left_alone_and_checked() -> None:
@@ -196,7 +196,7 @@ def test_numbers_that_are_typed_are_left_alone_and_checked() -> None:
     ],
 )
 def test_a_search_for_an_expert_is_told_from_one_for_a_token(text: Any, expert: Any) -> None:
-    assert experts_tab.asked_expert(text) == expert
+    assert experts_choice.asked_expert(text) == expert
 
 
 def test_a_search_finds_experts_and_tokens() -> None:
