@@ -103,7 +103,7 @@ def build(services: Services, words: Words) -> ExpertsTab:
             )
             go = gr.Button(say("find"), elem_id="experts-go", min_width=96, scale=0)
         found = gr.HTML(
-            "", elem_id="experts-found", elem_classes="xp-card", apply_default_css=False, js_on_load=common.LINKS
+            "", elem_id="experts-found", elem_classes="xp-card", apply_default_css=False, js_on_load=common.links()
         )
         with gr.Row(equal_height=False):
             with gr.Column(scale=7, min_width=300, elem_id="experts-left"):
@@ -126,7 +126,11 @@ def build(services: Services, words: Words) -> ExpertsTab:
                     expert = gr.Number(label=say("expert"), precision=0, min_width=80, elem_id="experts-expert")
                     forth = gr.Button("›", elem_id="experts-next", min_width=34, scale=0, size="sm")
                 card = gr.HTML(
-                    "", elem_id="experts-card", elem_classes="xp-card", apply_default_css=False, js_on_load=common.LINKS
+                    "",
+                    elem_id="experts-card",
+                    elem_classes="xp-card",
+                    apply_default_css=False,
+                    js_on_load=common.links(),
                 )
                 slow = gr.HTML(
                     "", elem_id="experts-sensitivity", elem_classes="xp-card", apply_default_css=False, js_on_load=None

@@ -1,4 +1,4 @@
-// What links pictures and cards with the page: a click on a cell of a figure (props.plot, its id) or on a button of a
+// What links pictures and cards with the page: a click on a cell of the figure in the plot with the id PLOT, or on a button of a
 // card is handed to the server, and the cell at props.value.mark is outlined. Runs when its component loads, with
 // Gradio's element, props, trigger and watch. Knows Plotly's figure as it stands on the page; sets no text, no markup.
 const pair = (text) => text.split(",").map(Number);
@@ -10,11 +10,11 @@ element.addEventListener("click", (event) => {
   if (token) trigger("token", { at: pair(token.dataset.token) });
 });
 
-if (props.plot) {
+if (PLOT) {
   const outline = document.createElement("div");
   outline.className = "xp-outline";
   const hooked = new WeakSet();
-  const figure = () => document.querySelector(`#${props.plot} .js-plotly-plot`);
+  const figure = () => document.querySelector(`#${PLOT} .js-plotly-plot`);
 
   // Where the chosen cell lies now; nowhere while there is no figure, or none is chosen.
   const place = () => {
@@ -40,8 +40,8 @@ if (props.plot) {
 
   const hook = () => {
     const shown = figure();
-    if (shown?.on && !hooked.has(shown)) {
-      hooked.add(shown);
+    if (shown?.on && !hooked.has(shown.on)) {
+      hooked.add(shown.on); // a figure drawn anew in the same place has lost its listeners and has another "on"
       shown.on("plotly_click", (event) => {
         const at = event.points[0]?.pointNumber;
         if (Array.isArray(at)) trigger("cell", { at: [...at] });

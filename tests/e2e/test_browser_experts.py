@@ -19,13 +19,14 @@ SLOW = 30_000
 
 
 def open_tab(page: Page, name: str) -> None:
-    """On a narrow page the last tabs are behind a button."""
-    tab = page.get_by_role("tab", name=name, exact=True)
-    if tab.count() and tab.first.is_visible():
-        tab.first.click()
-    else:
-        page.locator("#below .overflow-menu > button").click()
+    """Once the page is laid out: on a narrow one the last tabs may be behind a button."""
+    tab, more = page.get_by_role("tab", name=name, exact=True), page.locator("#below .overflow-menu > button")
+    page.wait_for_timeout(1500)
+    if more.is_visible() and not tab.is_visible():
+        more.click()
         page.locator("#below .overflow-dropdown button", has_text=name).click()
+    else:
+        tab.click()
 
 
 def heading(page: Page, text: str) -> None:
@@ -45,7 +46,7 @@ def click_cell(page: Page, plot: str, row: float, column: float) -> None:
 def test_from_the_map_to_a_card_to_a_token_and_back(serve: Serve, open_page: Open) -> None:
     visit = open_page(serve(FakeEngine(layers=4, experts=32, top_k=4)).url)
     page = visit.page
-    open_tab(page, "Experts")
+    visit.tab("Experts")
     expect(page.locator("#experts-map .main-svg").first).to_be_visible(timeout=SLOW)
     expect(page.locator("#experts-about")).to_contain_text("28 recordings")
     click_cell(page, "experts-map", 3.5 / 6, 12.5 / 64)
@@ -100,7 +101,7 @@ def test_an_answer_of_ones_own_is_looked_at_as_text(serve: Serve, open_page: Ope
     engine.enqueue("so so so", "<b>x</b> ${1+1} <img src=x onerror=alert(1)> {{value}} " * 3)
     visit.send("<i>Hello</i> ${1+1}")
     visit.wait_done()
-    open_tab(page, "Experts")
+    visit.tab("Experts")
     expect(page.locator("#experts-about")).to_contain_text("The answer shown", timeout=SLOW)
     expect(page.locator("#experts-sensitivity")).to_contain_text("One answer cannot show this", timeout=SLOW)
     expect(page.locator("#experts-card")).to_contain_text("<i>Hello</i> ${1+1}")
@@ -109,6 +110,20 @@ def test_an_answer_of_ones_own_is_looked_at_as_text(serve: Serve, open_page: Ope
     page.locator("#experts-next").click()
     expect(page.locator("#experts-card h3")).not_to_have_text(before, timeout=SLOW)
     assert page.locator("#experts-card :is(img, i, b)").count() == 0
+
+    visit.send("And again")
+    visit.wait_done(2)
+    about = page.locator("#experts-about")
+    for pool, says in (("This conversation", "answers: 2"), ("All recordings of this visit", "recordings: 2")):
+        page.locator("#experts-pool input").click()
+        page.get_by_role("option", name=pool, exact=True).click()
+        expect(about).to_contain_text(says, timeout=SLOW)
+    page.locator("#experts-sort input").click()
+    page.get_by_role("option", name="by shift: thinking before answer", exact=True).click()
+    expect(page.locator("#experts-map .xtitle")).to_have_text("place", timeout=SLOW)
+    expect(page.locator("#experts-sensitivity")).to_contain_text("Too few prompts", timeout=SLOW)
+    expect(page.locator("#experts-map .xp-outline")).to_be_visible(timeout=SLOW)  # of a figure that was drawn anew
+    visit.shot("experts-own", full=True)
 
 
 @pytest.mark.parametrize(
