@@ -96,8 +96,8 @@ def plot(words: Words, **settings: Any) -> gr.Plot:
 
 
 def links(plot_id: str = "") -> str:
-    """For ``js_on_load``: events ``expert`` and ``token`` of the buttons of a card, ``cell`` of the plot ``plot_id``. It
-    is written into the script: a component that is first shown by an update has lost its own props."""
+    """For ``js_on_load``: events ``expert`` and ``token`` of the buttons of a card, ``cell`` of the plot ``plot_id``,
+    whose name is written into the script: a component that is first shown by an update has lost its own props."""
     return f"const PLOT = {json.dumps(plot_id)};\n{LINKS}"
 
 
