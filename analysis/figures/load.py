@@ -13,12 +13,13 @@ from analysis.statistic import Statistic
 from analysis.words import Words
 
 
-def load_map(load: Statistic, words: Words, theme: Theme, name: str = "") -> go.Figure:
+def load_map(load: Statistic, words: Words, theme: Theme, name: str = "", order: np.ndarray | None = None) -> go.Figure:
     """Layers × experts, coloured by load / uniform share on a log2 scale.
 
     Args:
         load: ``metrics.expert_load``.
         name: whose load it is, at the head of the title; "" where that is clear.
+        order: (L, E) the expert at each place of a layer; None for the experts by their numbers.
     """
     title = words("figures.load.map_title")
     layers = load.along("layer")
@@ -27,18 +28,20 @@ def load_map(load: Statistic, words: Words, theme: Theme, name: str = "") -> go.
     made = style.figure(f"{name} · {title}" if name else title, subtitle, theme, height, below=style.BAR_ROOM)
     if not load.n or not layers:
         return style.note(made, words("figures.no_rows"), theme)
+    experts = np.broadcast_to(np.arange(load.values.shape[1]), load.values.shape) if order is None else order
     hover = words(
         "figures.load.map_hover",
         layer="%{customdata[3]}",
-        expert="%{x}",
+        expert="%{customdata[4]}",
         share="%{customdata[0]:.3g} %",
         ratio="%{customdata[1]:.2f}",
         chance="%{customdata[2]:.3g} %",
     )
     numbers, bar = np.array(layers)[:, None], words("figures.load.bar")
-    ratio.heat(made, 100 * load.values, 100 * np.asarray(load.chance), hover, [numbers], bar, theme)
+    shares = 100 * np.take_along_axis(load.values, experts, 1)
+    ratio.heat(made, shares, 100 * np.asarray(load.chance), hover, [numbers, experts], bar, theme)
     made.update_yaxes(showgrid=False, **style.layer_axis(layers, words))
-    made.update_xaxes(showgrid=False, title={"text": words("figures.axis.expert")})
+    made.update_xaxes(showgrid=False, title={"text": words(f"figures.axis.{'expert' if order is None else 'place'}")})
     return made
 
 

@@ -38,8 +38,8 @@ def heat(
         colour = np.clip(np.log2(ratio), -style.LOAD_SPAN, style.LOAD_SPAN)
     columns = [values, ratio, level, *(np.broadcast_to(fact, shape) for fact in facts)]
     made.add_heatmap(
-        z=colour,
-        customdata=np.stack(columns, -1),
+        z=colour.astype(np.float32),
+        customdata=np.stack(columns, -1).astype(np.float32),
         hovertemplate=hover + "<extra></extra>",
         hoverongaps=False,
         colorscale=style.scale(style.LOAD[theme]),

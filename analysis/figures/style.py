@@ -283,10 +283,15 @@ def percent(value: float) -> str:
     return f"{100 * value:.3g} %" if np.isfinite(value) else "–"
 
 
+def one_line(text: str) -> str:
+    """``text`` in one line: what cannot be seen has a sign. Not escaped."""
+    text = text.replace("\n", "↵").replace("\t", "⇥")
+    return "".join(c if unicodedata.category(c)[0] != "C" or c == "\u200d" else "·" for c in text)
+
+
 def shown(text: str, most: int = 24) -> str:
     """A token's text as it can stand in a figure: one line, visible blanks, no markup, at most ``most`` characters."""
-    text = text.replace("\n", "↵").replace("\t", "⇥")
-    text = "".join(c if unicodedata.category(c)[0] != "C" or c == "\u200d" else "·" for c in text)
+    text = one_line(text)
     if text[:1] == " ":
         text = "␣" + text[1:]
     if len(text) > most:

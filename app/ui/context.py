@@ -40,6 +40,7 @@ class Shared:
         run_id: state, id of the visitor's run under way, chat or pasted text; "" for none.
         set_id: state, id of the set of prompts that was answered last; "" for none.
         open_tab: state, the name of the tab below that is open.
+        session: state, an ``experts_pool.Session``: ids of the visitor's recordings.
         live: the live view (an ``gr.HTML`` with the canvas).
     """
 
@@ -51,4 +52,5 @@ class Shared:
     run_id: gr.State
     open_tab: gr.State
     set_id: gr.State
+    session: gr.State
     live: gr.HTML

@@ -16,6 +16,7 @@ import gradio as gr
 
 from analysis.errors import UserError
 from analysis.show import edit_text
+from analysis.token_metrics import token_gates
 from analysis.trace import RoutingTrace
 from analysis.words import LANGUAGES, Words
 from app.engine.catalogue import BUNDLED_CARD
@@ -25,6 +26,7 @@ from app.ui import (
     chat,
     compare_tab,
     experiment_tab,
+    experts_tab,
     files_tab,
     forced_tab,
     gates_tab,
@@ -32,8 +34,10 @@ from app.ui import (
     load_tab,
     token_tab,
 )
+from app.ui import tabs_common as common
 from app.ui.context import EXAMPLE, Services, Shared
 from app.ui.conversation import Conversation, Say
+from app.ui.experts_pool import Session, pool_of
 from app.ui.following import SO_FAR, ActiveRuns, pull
 from app.ui.header import PATHS, header_html
 from app.ui.live.view import build_live, selection
@@ -46,6 +50,7 @@ TABS: dict[str, ModuleType] = {
     "load": load_tab,
     "gates": gates_tab,
     "compare": compare_tab,
+    "experts": experts_tab,
     "experiment": experiment_tab,
     "learn": learn_tab,
 }
@@ -100,13 +105,14 @@ def _build_language(blocks: gr.Blocks, services: Services, runs: ActiveRuns, lan
         run_id=gr.State(""),
         open_tab=gr.State("token"),
         set_id=gr.State(""),
+        session=gr.State(Session()),
         live=live,
     )
-    built: list[tuple[Any, Any]] = []
-    with gr.Tabs(elem_id="below"):
+    built: dict[str, Any] = {}
+    with gr.Tabs(elem_id="below") as tabs:
         for name, module in TABS.items():
             with gr.Tab(say(f"tab_{name}"), id=name, elem_id=f"tab-{name}") as tab:
-                built.append((module, module.build(services, words)))
+                built[name] = module.build(services, words)
             tab.select(functools.partial(str, name), None, shared.open_tab, **QUIET)
         with gr.Tab(say("tab_forced"), id="forced", elem_id="tab-forced") as tab:
             forced = forced_tab.build(services, say)
@@ -117,12 +123,16 @@ def _build_language(blocks: gr.Blocks, services: Services, runs: ActiveRuns, lan
     chat.wire(talk, services, runs, shared, say, language)
     forced_tab.wire(forced, services, runs, shared, say, language)
     files_tab.wire(files, services, shared, say, words)
-    for module, part in built:
-        module.wire(part, services, shared)
+    for name, module in TABS.items():
+        module.wire(built[name], services, shared)
     names = {"theme": "theme", "turn-previous": "previous_turn", "turn-next": "next_turn"}
-    _wire_theme(blocks, theme_button, shared, {element: say(key) for element, key in names.items()})
+    signs = {element: say(key) for element, key in names.items()}
+    signs |= {f"experts-{side}": words(f"tabs.experts.{side}") for side in ("previous", "next")}
+    _wire_theme(blocks, theme_button, shared, signs)
     _wire_selection(services, runs, shared)
     _wire_turns(services, talk.conversation, shared, earlier, which, later, say)
+    _wire_session(shared, talk.conversation, built["compare"].pair)
+    _wire_experts(services, shared, tabs, built["experts"], built["token"], words)
 
 
 def _wire_theme(blocks: gr.Blocks, button: gr.Button, shared: Shared, names: dict[str, str]) -> None:
@@ -201,6 +211,66 @@ def _wire_turns(
             [shared.trace_id, shared.token, shared.live],
             **QUIET,
         )
+
+
+def _wire_session(shared: Shared, conversation: gr.State, pair: gr.State) -> None:
+    """Which recordings are the visitor's: answers, pasted texts, opened files and comparisons."""
+
+    def on_recording(trace_id: Any, turns: Conversation, compared: Any, session: Session) -> Session:
+        ids = tuple(turn.trace_id for turn in turns if turn.trace_id)
+        return session.seen(ids, (*(compared or ()), trace_id or ""))
+
+    inputs = [shared.trace_id, conversation, pair, shared.session]
+    gr.on([shared.trace_id.change, pair.change], on_recording, inputs, shared.session, **QUIET)
+
+
+def _wire_experts(
+    services: Services,
+    shared: Shared,
+    tabs: gr.Tabs,
+    experts: experts_tab.ExpertsTab,
+    token: token_tab.TokenTab,
+    words: Words,
+) -> None:
+    """From a token on an expert's card to the tab Token, and from an expert of a token to its card."""
+
+    def to_token(event: gr.EventData, trace_id: Any, session: Session, pool: Any, chosen: Any) -> tuple[Any, ...]:
+        number, index = common.event_pair(event)
+        try:
+            found = pool_of(services.store, pool, trace_id, session, words)
+        except UserError:
+            return (gr.skip(),) * 6
+        if not (0 <= number < len(found.ids) and 0 <= index < found.traces[number].num_tokens):
+            return (gr.skip(),) * 6
+        shown = found.ids[number]
+        if found.name == "gallery":
+            services.store.put(found.traces[number], shown)
+        layer = chosen[0] if chosen else None
+        live = pointer(shown.removesuffix(SO_FAR), index, layer)
+        return shown, index, layer, live, gr.update(selected=token_tab.NAME), token_tab.NAME
+
+    def to_card(event: gr.EventData, trace_id: Any, index: Any, session: Session, pool: Any) -> tuple[Any, ...]:
+        row, rank = common.event_pair(event)
+        try:
+            trace = common.trace_to_show(services.store, trace_id, words)
+            gates = token_gates(trace, token_tab.chosen_token(trace, index, words))
+        except UserError:
+            return (gr.skip(),) * 4
+        if gates is None or not (0 <= row < len(gates.layers) and 0 <= rank < gates.ids.shape[1]):
+            return (gr.skip(),) * 4
+        chosen = (gates.layers[row], int(gates.ids[row, rank]))
+        try:
+            same = pool_of(services.store, pool, trace_id, session, words).traces[0].spec == trace.spec
+        except UserError:
+            same = False
+        return chosen, gr.skip() if same else "answer", gr.update(selected=experts_tab.NAME), experts_tab.NAME
+
+    asked = [shared.trace_id, shared.session, experts.pool, experts.chosen]
+    shown = [shared.trace_id, shared.token, shared.layer, shared.live, tabs, shared.open_tab]
+    experts.card.token(to_token, asked, shown, **QUIET)  # type: ignore[attr-defined]
+    given = [shared.trace_id, shared.token, shared.session, experts.picked]
+    linked = [experts.chosen, experts.picked, tabs, shared.open_tab]
+    token.bridge.cell(to_card, given, linked, **QUIET)  # type: ignore[attr-defined]
 
 
 def turn_position(trace_id: str | None, turns: Conversation, say: Say) -> tuple[int, int, str]:

@@ -5,8 +5,11 @@ Knows traces, words and Gradio's updates. Does not know which figures a tab has.
 
 from __future__ import annotations
 
+import json
 import logging
+import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -19,6 +22,8 @@ from app.server.store import TraceStore
 from app.ui.chat import status_html
 
 log = logging.getLogger("expertscope")
+
+LINKS = (Path(__file__).parent / "links.js").read_text(encoding="utf-8")
 
 FIGURES: dict[str, Any] = {
     "show_progress": "hidden",
@@ -88,6 +93,31 @@ def layer_dropdown(words: Words, **settings: Any) -> gr.Dropdown:
 
 def plot(words: Words, **settings: Any) -> gr.Plot:
     return gr.Plot(label=words("tabs.figure"), show_label=False, container=False, visible=False, **settings)
+
+
+def links(plot_id: str = "") -> str:
+    """For ``js_on_load``: events ``expert`` and ``token`` of the buttons of a card, ``cell`` of the plot ``plot_id``,
+    whose name is written into the script: a component that is first shown by an update has lost its own props."""
+    return f"const PLOT = {json.dumps(plot_id)};\n{LINKS}"
+
+
+def bridge(plot_id: str, **settings: Any) -> gr.HTML:
+    """What hears clicks on the cells of the figure in the plot ``plot_id`` (``bridge.cell(handler)``; ``event_pair``
+    gives row and column) and outlines the cell at its value's ``mark``."""
+    return gr.HTML(None, html_template="<span></span>", js_on_load=links(plot_id), **settings)
+
+
+def event_pair(event: gr.EventData) -> tuple[int, int]:
+    """The two numbers of an event of ``links``; (−1, −1) where it has none. It comes from outside."""
+    data = event._data if isinstance(event._data, dict) else {}
+    at = data.get("at")
+    return (whole(at[0]), whole(at[1])) if isinstance(at, list) and len(at) == 2 else (-1, -1)
+
+
+def whole(value: Any) -> int:
+    """``value`` where it is a whole number, else −1."""
+    known = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return int(value) if known and int(value) == value else -1
 
 
 def shown(figure: go.Figure | None) -> dict[str, Any]:

@@ -45,6 +45,7 @@ class TokenTab:
     about: gr.Markdown
     body: gr.Column
     ladder: gr.Plot
+    bridge: gr.HTML
     uncertainty: gr.Plot
     scores: gr.Plot
     heat: gr.Plot
@@ -99,6 +100,8 @@ def build(services: Services, words: Words) -> TokenTab:
         with gr.Row():
             with gr.Column(min_width=300):
                 ladder = common.plot(words, elem_id="token-ladder")
+                bridge = common.bridge("token-ladder", elem_id="token-bridge")
+                common.hint(words("tabs.token.to_card"))
                 sure = common.plot(words, elem_id="token-uncertainty")
                 scores = common.plot(words, elem_id="token-scores")
             with gr.Column(min_width=300):
@@ -109,7 +112,8 @@ def build(services: Services, words: Words) -> TokenTab:
             table = gr.Dataframe(
                 interactive=False, datatype="str", wrap=False, max_height=420, elem_id="token-table", show_label=False
             )
-    return TokenTab(status, head, before, after, layer, text, about, body, ladder, sure, scores, heat, missing, table)
+    top = (status, head, before, after, layer, text, about, body)
+    return TokenTab(*top, ladder, bridge, sure, scores, heat, missing, table)
 
 
 def chosen_token(trace: RoutingTrace, token: Any, words: Words) -> int:

@@ -11,6 +11,7 @@ from analysis.words import Words
 from app.server.serve import make_services
 from app.settings import Settings
 from app.ui.context import Services, Shared
+from app.ui.experts_pool import Session
 from tests.fake_engine import FakeEngine
 
 
@@ -20,7 +21,7 @@ class TabPage:
     def __init__(self, module: ModuleType, engine: FakeEngine | None = None, language: str = "en") -> None:
         self.services: Services = make_services(engine or FakeEngine(), Settings())
         with gr.Blocks() as self.blocks:
-            states = [gr.State(value) for value in (None, None, None, "light", language, "", module.NAME, "")]
+            states = [gr.State(v) for v in (None, None, None, "light", language, "", module.NAME, "", Session())]
             self.shared = Shared(*states, live=gr.HTML())
             self.tab: Any = module.build(self.services, Words(language))
             module.wire(self.tab, self.services, self.shared)

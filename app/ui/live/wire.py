@@ -169,7 +169,7 @@ def pointer(run: str, token: int | None = None, layer: int | None = None) -> Chu
     """A value that makes the view pull ``run``: better than ``snapshot`` as a value for a long trace.
 
     Args:
-        token: the token to rest on, where the view has it already; None leaves the view as it is.
+        token: the token to rest on; None leaves the view as it is.
         layer: the model's number of the layer to highlight with it.
 
     No two are equal: the browser hears only of a value that has changed.

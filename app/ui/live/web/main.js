@@ -59,9 +59,11 @@ class Link {
       return;
     }
     const { store } = this.open(chunk.run);
-    if (chunk.select) this.view.follow(chunk.select);
+    const known = store.tokens > 0;
+    const follow = () => chunk.select && this.view.store === store && this.view.follow(chunk.select);
+    if (known) follow();
     if (chunk.pull) {
-      if (!store.done) this.pull(store);
+      if (!store.done) this.pull(store).then(() => known || follow());
     } else this.merge(store, chunk);
   }
 
