@@ -19,6 +19,7 @@ from analysis.errors import BadValue
 from analysis.pooling import Traces, as_traces, one_layer
 from analysis.recordings import Entry, plan
 from analysis.shares import measure
+from analysis.sources import TraceReading
 from analysis.statistic import Statistic
 from analysis.trace import LayerSpec, RouterSpec, RoutingTrace
 
@@ -161,7 +162,8 @@ def thinking_contrast(
         if mode in MODES
     ]
     chosen = plan(entries, "mode", phase, groups=MODES)
-    return contrast(measure(chosen, opened=lambda path: traces[int(path.name)]), permutations, seed)
+    measured = measure(chosen, opened=lambda entry: TraceReading(traces[int(entry.path.name)]))
+    return contrast(measured, permutations, seed)
 
 
 @dataclass(frozen=True)

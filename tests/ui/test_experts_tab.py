@@ -128,11 +128,11 @@ def test_every_cell_of_the_map_leads_to_its_expert(sort: str) -> None:
     heat = drawn[page.tab.map]["value"].data[0]
     seen = overview(pool(TRACE), "generated")
     for row in range(3):
-        assert sorted(heat.customdata[row, :, 3].astype(int).tolist()) == list(range(16))
+        assert sorted(heat.customdata[row, :, 4].astype(int).tolist()) == list(range(16))
         for place in range(16):
             layer, expert = experts_choice.at_cell(seen, sort, [row, place])
-            assert expert == heat.customdata[row, place, 3] and str(layer) == heat.text[row][place]
-            assert heat.customdata[row, place, 0] == pytest.approx(100 * seen.load.values[row, expert])
+            assert expert == heat.customdata[row, place, 4] and layer == heat.customdata[row, place, 3]
+            assert heat.customdata[row, place, 0] == pytest.approx(100 * seen.load.values[row, expert], rel=1e-5)
             assert experts_choice.mark_of(seen, sort, (layer, expert)) == [row, place]
     if sort != "layer":
         values = (seen.load if sort == "load" else seen.shift).values
