@@ -98,7 +98,9 @@ def _panel(
     experts = load.values.shape[1]
     each = next(n for n in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2**17) if experts / n <= 20)
     for expert in range(0, experts, each):
-        parts.append(_text(LEFT + (expert + 0.5) * cell_w, y + height + 13, str(expert), ink.soft, 10.5, anchor="middle"))
+        parts.append(
+            _text(LEFT + (expert + 0.5) * cell_w, y + height + 13, str(expert), ink.soft, 10.5, anchor="middle")
+        )
     parts.append(_text(LEFT + PLOT / 2, y + height + 28, words("figures.axis.expert"), ink.soft, 11, anchor="middle"))
     return parts, y + height + 44
 

@@ -20,9 +20,7 @@ UNDO_SECONDS = 15.0
 class TraceStore:
     """The least recently used traces leave first."""
 
-    def __init__(
-        self, max_traces: int = 256, max_megabytes: float = 512, undo_seconds: float = UNDO_SECONDS
-    ) -> None:
+    def __init__(self, max_traces: int = 256, max_megabytes: float = 512, undo_seconds: float = UNDO_SECONDS) -> None:
         self._max_traces = max_traces
         self._max_bytes = max_megabytes * 1e6
         self._lock = threading.Lock()
@@ -76,6 +74,22 @@ class TraceStore:
         trace = load()
         self.put(trace, trace_id)
         return trace
+
+    def peek(self, trace_id: str) -> RoutingTrace:
+        """``get``, but looking at a trace does not keep it longer, nor does opening one put another out.
+
+        Raises:
+            BadValue: there is none, or it had to make room.
+            TraceError: it came along, and its file is damaged or gone.
+        """
+        with self._lock:
+            found = self._kept.get(trace_id) or self._traces.get(trace_id)
+            load = self._offered.get(trace_id)
+        if found is not None:
+            return found
+        if load is None:
+            raise BadValue.said("not_in_memory")
+        return load()
 
     def drop(self, trace_id: str) -> None:
         """Let a trace go; harmless when it is not there."""

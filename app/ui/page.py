@@ -7,6 +7,7 @@ share; each part knows itself.
 from __future__ import annotations
 
 import functools
+import html
 import json
 from types import ModuleType
 from typing import Any
@@ -17,11 +18,16 @@ from analysis.errors import UserError
 from analysis.words import LANGUAGES, Words
 from app.engine.catalogue import BUNDLED_CARD
 from app.engine.models import offered_models
-from app.ui import api, chat, compare_tab, files_tab, forced_tab, gates_tab, load_tab, token_tab
+from app.server.store import TraceStore
+from app.ui import api, chat, compare_tab, forced_tab, gates_tab, library_tab, load_tab, token_tab
+from app.ui.chat import status_html
 from app.ui.context import EXAMPLE, Services, Shared
 from app.ui.conversation import Conversation, Say
 from app.ui.following import SO_FAR, ActiveRuns, pull
 from app.ui.header import PATHS, header_html
+from app.ui.library.cards import SHIPPED
+from app.ui.library.links import Target, target
+from app.ui.library.shelf import Shelf
 from app.ui.live.view import build_live, selection
 from app.ui.live.wire import pointer
 
@@ -70,8 +76,11 @@ def _build_language(blocks: gr.Blocks, services: Services, runs: ActiveRuns, lan
                     _turn_label(say("turn_example" if example else "turn_none")), elem_id="turn-label", js_on_load=None
                 )
                 later = gr.Button("›", elem_id="turn-next", size="sm", min_width=36, scale=0, interactive=False)
+                link = gr.Button(
+                    words("library.page.copy_link"), elem_id="turn-link", size="sm", scale=0, visible=False
+                )
     shared = Shared(
-        trace_id=gr.State(None),
+        trace_id=gr.State(EXAMPLE if example else None),
         token=gr.State(None),
         layer=gr.State(None),
         theme=gr.State("light"),
@@ -89,18 +98,20 @@ def _build_language(blocks: gr.Blocks, services: Services, runs: ActiveRuns, lan
         with gr.Tab(say("tab_forced"), id="forced", elem_id="tab-forced") as tab:
             forced = forced_tab.build(services, say)
         tab.select(functools.partial(str, "forced"), None, shared.open_tab, **QUIET)
-        with gr.Tab(say("tab_recording"), id=files_tab.NAME, elem_id="tab-recording") as tab:
-            files = files_tab.build(services, say)
-        tab.select(functools.partial(str, files_tab.NAME), None, shared.open_tab, **QUIET)
+        with gr.Tab(say("tab_library"), id=library_tab.NAME, elem_id="tab-library") as tab:
+            library = library_tab.build(services, words)
+        tab.select(functools.partial(str, library_tab.NAME), None, shared.open_tab, **QUIET)
     chat.wire(talk, services, runs, shared, say, language)
     forced_tab.wire(forced, services, runs, shared, say, language)
-    files_tab.wire(files, services, shared, say, words)
+    library_tab.wire(library, services, runs, shared, talk.conversation, words)
     for module, part in built:
         module.wire(part, services, shared)
     names = {"theme": "theme", "turn-previous": "previous_turn", "turn-next": "next_turn"}
     _wire_theme(blocks, theme_button, shared, {element: say(key) for element, key in names.items()})
     _wire_selection(services, runs, shared)
-    _wire_turns(talk.conversation, shared, earlier, which, later, say)
+    _wire_turns(services, talk.conversation, library.shelf, shared, (earlier, which, later, link), words)
+    _wire_link(blocks, services, shared, talk.status, words)
+    link.click(None, js=f"() => window.expertscope.copyShown({json.dumps(link_words(words))})", **QUIET)
 
 
 def _wire_theme(blocks: gr.Blocks, button: gr.Button, shared: Shared, names: dict[str, str]) -> None:
@@ -139,29 +150,41 @@ def _wire_selection(services: Services, runs: ActiveRuns, shared: Shared) -> Non
 
 
 def _wire_turns(
-    conversation: gr.State, shared: Shared, earlier: gr.Button, which: gr.HTML, later: gr.Button, say: Say
+    services: Services,
+    conversation: gr.State,
+    shelf: gr.State,
+    shared: Shared,
+    row: tuple[gr.Button, gr.HTML, gr.Button, gr.Button],
+    words: Words,
 ) -> None:
-    """Earlier turns can be looked at again."""
+    """Earlier turns can be looked at again, and what is shown is always named."""
+    earlier, which, later, link = row
 
-    def on_trace(trace_id: str | None, turns: Conversation, run_id: str) -> tuple[Any, ...]:
-        n, total, label = turn_position(trace_id, turns, say)
+    def on_trace(trace_id: str | None, turns: Conversation, run_id: str, items: Shelf) -> tuple[Any, ...]:
+        n, total, label = turn_position(trace_id, turns, items, services.store, words)
         if run_id:
-            label = say("turn_running")
+            label = words("page.turn_running")
+        address = "" if run_id else next((r.link for r in SHIPPED if r.id == trace_id), "")
         back = n > 1 or (n == 0 and total > 0)  # from a file or pasted text back to the last turn
-        return gr.update(interactive=back and not run_id), _turn_label(label), gr.update(interactive=0 < n < total)
+        return (
+            gr.update(interactive=back and not run_id),
+            _turn_label(label, address),
+            gr.update(interactive=0 < n < total),
+            gr.update(visible=bool(address)),
+        )
 
     def go(step: int, trace_id: str | None, turns: Conversation) -> tuple[Any, ...]:
-        kept = [turn.trace_id for turn in turns if turn.trace_id]
+        kept = kept_turns(turns, services.store)
         at = kept.index(trace_id) + step if trace_id in kept else len(kept) - 1
         if not 0 <= at < len(kept):
             return (gr.skip(),) * 3
         return kept[at], None, pointer(kept[at])
 
     gr.on(
-        [shared.trace_id.change, shared.run_id.change],
+        [shared.trace_id.change, shared.run_id.change, shelf.change],
         on_trace,
-        [shared.trace_id, conversation, shared.run_id],
-        [earlier, which, later],
+        [shared.trace_id, conversation, shared.run_id, shelf],
+        [earlier, which, later, link],
         **QUIET,
     )
     for button, step in ((earlier, -1), (later, 1)):
@@ -173,16 +196,60 @@ def _wire_turns(
         )
 
 
-def turn_position(trace_id: str | None, turns: Conversation, say: Say) -> tuple[int, int, str]:
-    """Number of the turn shown (0 for none), how many there are, and a label."""
-    kept = [turn.trace_id for turn in turns if turn.trace_id]
+def kept_turns(turns: Conversation, store: TraceStore) -> list[str]:
+    """Ids of the turns that can still be shown: not those that were deleted or had to make room."""
+    return [turn.trace_id for turn in turns if turn.trace_id and turn.trace_id in store]
+
+
+def turn_position(
+    trace_id: str | None, turns: Conversation, shelf: Shelf, store: TraceStore, words: Words
+) -> tuple[int, int, str]:
+    """Number of the turn shown (0 for none), how many there are, and what to call what is shown."""
+    kept = kept_turns(turns, store)
     if trace_id in kept:
         n = kept.index(trace_id) + 1
-        return n, len(kept), say("turn_of", n=n, all=len(kept))
+        return n, len(kept), words("page.turn_of", n=n, all=len(kept))
     if trace_id and trace_id.endswith(SO_FAR):
-        return 0, len(kept), say("turn_running")
-    return 0, len(kept), say("turn_example" if trace_id == EXAMPLE else "turn_file" if trace_id else "turn_none")
+        return 0, len(kept), words("page.turn_running")
+    if trace_id and trace_id != EXAMPLE:
+        return 0, len(kept), library_tab.label_of(trace_id, shelf, store, words)
+    return 0, len(kept), words("page.turn_example" if trace_id else "page.turn_none")
 
 
-def _turn_label(text: str) -> str:
-    return f'<span class="turn-label">{text}</span>'
+def _wire_link(blocks: gr.Blocks, services: Services, shared: Shared, status: gr.HTML, words: Words) -> None:
+    """The address may name a recording that comes along, and a token of it."""
+
+    def on_load(query: Any) -> tuple[Any, ...]:
+        wanted = target(query, SHIPPED, words)
+        if wanted is None:
+            return (gr.skip(),) * 4
+        return linked(wanted, services.store, words)
+
+    asked = gr.Textbox(visible=False)
+    outputs = [shared.trace_id, shared.token, shared.live, status]
+    blocks.load(on_load, asked, outputs, js="() => [location.search]", **QUIET)
+
+
+def linked(wanted: Target, store: TraceStore, words: Words) -> tuple[Any, ...]:
+    """Shown trace, token, value of the live view and status line for an address."""
+    if not wanted.id:
+        return *(gr.skip(),) * 3, status_html(wanted.problem, True)
+    token, problem = wanted.token, wanted.problem
+    try:
+        last = store.get(wanted.id).num_tokens - 1
+    except UserError as error:
+        return *(gr.skip(),) * 3, status_html(error.in_words(words), True)
+    if token is not None and token > last:
+        token, problem = None, words("library.token_gone", token=token, last=last)
+    value = pointer(wanted.id, token) if token is not None else pointer(wanted.id, play=True)
+    return wanted.id, token, value, status_html(problem, bool(problem))
+
+
+def link_words(words: Words) -> dict[str, str]:
+    """What the page says when a link was copied, or could not be."""
+    return {name: words(f"library.page.link_{name}") for name in ("copied", "failed")}
+
+
+def _turn_label(text: str, link: str = "") -> str:
+    """``text`` may quote a prompt; ``link`` is the address of what is shown, where it has one."""
+    return f'<span class="turn-label" data-link="{html.escape(link)}">{html.escape(text)}</span>'

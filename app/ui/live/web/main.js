@@ -60,6 +60,7 @@ class Link {
     }
     const { store } = this.open(chunk.run);
     if (chunk.select) this.view.follow(chunk.select);
+    if (chunk.play) this.view.replay();
     if (chunk.pull) {
       if (!store.done) this.pull(store);
     } else this.merge(store, chunk);
