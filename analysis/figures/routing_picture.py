@@ -47,7 +47,7 @@ def routing_picture(trace: RoutingTrace, title: str, facts: str, words: Words, t
     loads = [metrics.expert_load(trace, phase) for phase in PHASES if trace.rows_in(phase).any()]
     loads = loads or [metrics.expert_load(trace)]
     ink = _Ink(*(style.INK[theme][name] for name in ("text", "soft", "ground", "cell")))
-    head = style.wrap(_plain(title) or facts, TITLE_WIDTH)[:3]
+    head = _title_lines(title, facts)
     y = 24.0
     parts = []
     for line in head:
@@ -65,6 +65,13 @@ def routing_picture(trace: RoutingTrace, title: str, facts: str, words: Words, t
         f'font-family="{html.escape(style.FONT)}" role="img"><title>{html.escape(_plain(" ".join(head)))}</title>'
         f'<rect width="{WIDTH}" height="{y:.0f}" fill="{ink.ground}"/>{"".join(parts)}</svg>\n'
     )
+
+
+def _title_lines(title: str, otherwise: str) -> list[str]:
+    """``title`` in at most three lines; what does not fit is left out."""
+    lines = style.wrap(_plain(title) or otherwise, TITLE_WIDTH)
+    cut = [line if len(line) <= TITLE_WIDTH else line[: TITLE_WIDTH - 1] + "…" for line in lines[:3]]
+    return cut if len(lines) <= 3 else [*cut[:2], cut[2].rstrip("…") + "…"]
 
 
 def _panel(
