@@ -27,7 +27,7 @@ from app.ui.conversation import Conversation
 from app.ui.following import SO_FAR, ActiveRuns
 from app.ui.library import cards, files
 from app.ui.library.shelf import Item, Shelf, find, with_deleted, with_item, without_expired
-from app.ui.library.view import action, build_courier, build_library, parcel
+from app.ui.library.view import action, build_carriers, build_library, parcel
 from app.ui.live.wire import pointer
 
 log = logging.getLogger("expertscope")
@@ -41,18 +41,21 @@ class LibraryTab:
 
     Attributes:
         shelf: state, a ``Shelf``; the visitor's own.
+        library: the cards; only what was pressed on them is heard of it.
+        feed, courier: what carries the cards to it, and written files to the visitor; rendered outside the tabs.
         downloads: kind of file → its button.
     """
 
     shelf: gr.State
     library: gr.HTML
+    feed: gr.HTML
+    courier: gr.HTML
     shown: gr.HTML
     downloads: dict[str, gr.Button]
     saved: gr.HTML
     about: gr.HTML
     upload: gr.File
     opened: gr.HTML
-    courier: gr.HTML
 
 
 def build(services: Services, words: Words) -> LibraryTab:
@@ -85,7 +88,7 @@ def build(services: Services, words: Words) -> LibraryTab:
                 about = gr.HTML("", elem_id="about-recording", js_on_load=None)
         with gr.Column(scale=3, min_width=280):
             library = build_library(cards.Thumbnails(services.store).get, words)
-    return LibraryTab(shelf, library, shown, downloads, saved, about, upload, opened, build_courier())
+    return LibraryTab(shelf, library, *build_carriers(), shown, downloads, saved, about, upload, opened)
 
 
 def shown_html(trace_id: str, trace: RoutingTrace | None, words: Words) -> str:
@@ -125,7 +128,7 @@ def noted(trace_id: Any, shelf: Shelf, conversation: Conversation, store: TraceS
 
 
 def content(shelf: Shelf, trace_id: Any, services: Services, words: Words) -> dict[str, Any]:
-    """The value of the library's component."""
+    """What the library draws."""
     return {
         "groups": cards.shipped_groups(words.language),
         "own": cards.own_cards(shelf, services.store, words),
@@ -170,7 +173,7 @@ def wire(
     quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     cache, store = Path(tab.upload.GRADIO_CACHE), services.store
     buttons = list(tab.downloads.values())
-    refreshed = [tab.shelf, tab.library, tab.shown, tab.about, *buttons]
+    refreshed = [tab.shelf, tab.feed, tab.shown, tab.about, *buttons]
 
     def refresh(trace_id: Any, open_tab: Any, shelf: Shelf, turns: Conversation) -> tuple[Any, ...]:
         kept = noted(trace_id, shelf, turns, store)
@@ -257,7 +260,7 @@ def wire(
         **quick,
     )
     shown = [shared.trace_id, shared.token, shared.live]
-    acted = [*shown, tab.shelf, tab.library, tab.opened]
+    acted = [*shown, tab.shelf, tab.feed, tab.opened]
     tab.library.act(on_act, [shared.trace_id, tab.shelf, shared.run_id], acted, **quick)  # type: ignore[attr-defined]
     tab.upload.upload(on_upload, [tab.upload, shared.trace_id, tab.shelf, shared.run_id], [*acted, tab.upload], **quick)
     for kind, button in tab.downloads.items():

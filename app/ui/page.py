@@ -101,6 +101,8 @@ def _build_language(blocks: gr.Blocks, services: Services, runs: ActiveRuns, lan
         with gr.Tab(say("tab_library"), id=library_tab.NAME, elem_id="tab-library") as tab:
             library = library_tab.build(services, words)
         tab.select(functools.partial(str, library_tab.NAME), None, shared.open_tab, **QUIET)
+    library.feed.render()
+    library.courier.render()
     chat.wire(talk, services, runs, shared, say, language)
     forced_tab.wire(forced, services, runs, shared, say, language)
     library_tab.wire(library, services, runs, shared, talk.conversation, words)

@@ -90,7 +90,7 @@ def test_a_plain_cell_never_begins_a_formula_and_can_be_undone(text: str) -> Non
 
 
 def test_commas_quotes_and_lines_stay_in_their_cell() -> None:
-    trace = replace(make_trace(1), pieces=('a,"b"\r\nc'.encode(), "日本\n".encode()))
+    trace = replace(make_trace(1), pieces=(b'a,"b"\r\nc', "日本\n".encode()))
     assert [line["text"] for line in read(trace) if line["layer"] in ("", "0")] == ['a,"b"\r\nc', "日本\n"]
 
 

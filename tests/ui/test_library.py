@@ -55,6 +55,8 @@ class Page:
             self.shared = Shared(*states, live=gr.HTML())
             conversation = gr.State(())
             self.tab = library_tab.build(self.services, WORDS)
+            self.tab.feed.render()
+            self.tab.courier.render()
             library_tab.wire(self.tab, self.services, self.runs, self.shared, conversation, WORDS)
 
     @property
@@ -189,7 +191,7 @@ def test_turns_texts_and_files_are_listed_in_order(page: Page, tmp_path: Path) -
     shelf = page.refresh(text, shelf, turns)[page.tab.shelf]
     storage.save(make_trace(), tmp_path / "a.safetensors")
     result = page.upload(tmp_path / "a.safetensors", shelf=shelf)
-    shelf, value = result[page.tab.shelf], result[page.tab.library]
+    shelf, value = result[page.tab.shelf], result[page.tab.feed]
     assert [item.kind for item in shelf] == ["turn", "text", "file"]
     first, second, third = value["own"]
     assert first["prompt"] == "What is 8 + 4?" and first["takes"][0]["seconds"] == 1.2
@@ -257,11 +259,11 @@ def test_deleting_what_is_shown_empties_the_views_and_undo_brings_it_back(page: 
     shelf = with_item((), Item(trace_id, "turn"))
     result = page.act("delete", trace_id, shown=trace_id, shelf=shelf)
     assert [result[part] for part in (page.shared.trace_id, page.shared.token, page.shared.live)] == [None] * 3
-    assert trace_id not in page.store and result[page.tab.library]["own"][0]["deleted"]
+    assert trace_id not in page.store and result[page.tab.feed]["own"][0]["deleted"]
     assert "undo" in result[page.tab.opened]
     result = page.act("undo", trace_id, shelf=result[page.tab.shelf])
     assert trace_id in page.store and result[page.tab.shelf] == shelf
-    assert result[page.tab.library]["own"][0]["takes"]
+    assert result[page.tab.feed]["own"][0]["takes"]
 
 
 def test_deleting_another_one_leaves_the_views_alone(page: Page) -> None:
@@ -269,7 +271,7 @@ def test_deleting_another_one_leaves_the_views_alone(page: Page) -> None:
     shelf = (Item(shown, "turn"), Item(other, "turn"))
     result = page.act("delete", other, shown=shown, shelf=shelf)
     assert is_skipped(result[page.shared.trace_id]) and is_skipped(result[page.shared.live])
-    assert shown in page.store and result[page.tab.library]["shown"] == shown
+    assert shown in page.store and result[page.tab.feed]["shown"] == shown
 
 
 def test_undo_that_comes_too_late_is_one_sentence(page: Page) -> None:
@@ -524,10 +526,10 @@ def test_a_recording_can_be_deleted_while_the_tab_lists_it(page: Page) -> None:
     trace_id = page.store.put(make_trace())
     shelf = (Item(trace_id, "turn"),)
     page.store.drop(trace_id)
-    value = page.refresh(None, shelf)[page.tab.library]
+    value = page.refresh(None, shelf)[page.tab.feed]
     assert value["own"][0]["gone"]
     removed = page.act("delete", trace_id, shelf=shelf)
-    assert removed[page.tab.shelf] == () and removed[page.tab.library]["own"] == []
+    assert removed[page.tab.shelf] == () and removed[page.tab.feed]["own"] == []
     old = with_deleted(shelf, trace_id, time.monotonic() - 60)
     assert page.refresh(None, old)[page.tab.shelf] == ()
 

@@ -1,6 +1,7 @@
 """The library as a Gradio component: a fixed template, the modules of ``web/``, and one function to call back.
 
-The cards travel in the component's value (``cards``), and no text of models and users ever enters the template.
+Beside it two components without a face: one carries the cards to it, one a written file to the visitor. No text of
+models and users ever enters a template; it travels in their values.
 """
 
 from __future__ import annotations
@@ -20,26 +21,30 @@ PREFIX = "library.page."
 
 TEMPLATE = '<div class="lib" role="region"></div>'
 
-LOADER = (
+ADDRESS = (
     "const u = new URL(props.module.url, location.href);"
-    " import(u.hostname === location.hostname ? location.origin + u.pathname : u.href)"
-    ".then((m) => m.mount(element, {props, server, watch, act: (chosen) => trigger('act', chosen)}))"
+    " const address = u.hostname === location.hostname ? location.origin + u.pathname : u.href;"
+)
+
+LOADER = ADDRESS + (
+    " const act = (chosen) => trigger('act', chosen);"
+    " import(address).then((m) => m.mount(element, {props, server, act}))"
     ".catch((error) => { console.error(error); element.textContent = props.failed; });"
 )
 
-COURIER = (
-    "const u = new URL(props.module.url, location.href);"
-    " import(u.hostname === location.hostname ? location.origin + u.pathname : u.href)"
-    ".then((m) => m.deliver(props, watch)).catch((error) => console.error(error));"
+CARRIER = ADDRESS + (
+    " watch('value', () => props.value && import(address).then((m) => m.take(props.value))"
+    ".catch((error) => console.error(error)));"
 )
 
 ACTIONS = ("open", "delete", "undo")
 
 
 def build_library(thumbnails: Callable[[Any], dict[str, dict[str, Any]]], words: Words) -> gr.HTML:
-    """The cards; the value is ``{"groups", "own", "shown"}`` of ``cards``, or None before the tab was first opened.
+    """The cards, drawn of what the ``feed`` carries. ``library.act(handler)`` hears of what was pressed: see ``action``.
 
-    ``library.act(handler)`` hears of what was pressed: see ``action``.
+    It is never an output of a listener: what is sent to an HTML component of a tab that is not open is lost, and its
+    other properties with it.
 
     Args:
         thumbnails: ids → thumbnails by id. Called outside the queue, for anyone: keep it cheap.
@@ -65,12 +70,23 @@ def build_library(thumbnails: Callable[[Any], dict[str, dict[str, Any]]], words:
     )
 
 
-def build_courier() -> gr.HTML:
-    """What brings a written file to the visitor; the value is ``parcel``, and nothing is seen of it."""
-    return gr.HTML(
-        value=None, html_template="<span></span>", js_on_load=COURIER, apply_default_css=False, elem_id="courier",
-        module=_module("courier.js"), visible="hidden",
-    )  # fmt: skip
+def build_carriers() -> tuple[gr.HTML, gr.HTML]:
+    """The feed and the courier, of which nothing is seen, to be rendered outside the tabs. The feed's value is what the
+    library draws (``cards``), the courier's a ``parcel``; each fetches its module with its first value."""
+    feed, courier = (
+        gr.HTML(
+            value=None,
+            html_template="<span></span>",
+            js_on_load=CARRIER,
+            apply_default_css=False,
+            elem_id=f"library-{name}",
+            visible="hidden",
+            render=False,
+            module=_module(f"{name}.js"),
+        )
+        for name in ("feed", "courier")
+    )
+    return feed, courier
 
 
 def parcel(path: Path, kind: str, nonce: str) -> dict[str, Any]:

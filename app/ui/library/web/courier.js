@@ -3,22 +3,16 @@
 
 const SCALE = 2; // pixels of the PNG to one of the SVG
 
-/** Save what each new value of the component names. */
-export function deliver(props, watch) {
-  let last = props.value && props.value.nonce; // what was there before is delivered already
-  watch("value", async () => {
-    const parcel = props.value;
-    if (!parcel || parcel.nonce === last) return;
-    last = parcel.nonce;
-    const url = new URL(parcel.file.url, location.href);
-    const address = url.hostname === location.hostname ? location.origin + url.pathname : url.href;
-    try {
-      if (parcel.kind !== "png") save(address, parcel.name);
-      else await savePng(address, parcel.name.replace(/\.svg$/, ".png"));
-    } catch (error) {
-      console.warn("the file could not be saved:", error);
-    }
-  });
+let last = "";
+
+/** Save what a value of the component names; once, however often it is told. */
+export async function take(parcel) {
+  if (parcel.nonce === last) return;
+  last = parcel.nonce;
+  const url = new URL(parcel.file.url, location.href);
+  const address = url.hostname === location.hostname ? location.origin + url.pathname : url.href;
+  if (parcel.kind !== "png") save(address, parcel.name);
+  else await savePng(address, parcel.name.replace(/\.svg$/, ".png"));
 }
 
 function save(url, name) {
