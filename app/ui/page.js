@@ -89,15 +89,10 @@
         return copyByHand(link); // no clipboard without https
       }
     },
-    // The same for what the live view shows; the button beside it says how that went.
-    async copyShown(says) {
+    // The same for what the live view shows: "copied" or "failed".
+    async copyShown() {
       const trace = document.querySelector(".turn-label")?.dataset.link;
-      if (!trace) return;
-      const done = await this.copyLink(trace, true);
-      const label = document.querySelector(".turn-label");
-      const before = label.textContent;
-      label.textContent = done ? says.copied : says.failed;
-      setTimeout(() => label.textContent === (done ? says.copied : says.failed) && (label.textContent = before), 2000);
+      return trace && (await this.copyLink(trace, true)) ? "copied" : "failed";
     },
     toggle() {
       document.body.classList.toggle("dark");

@@ -112,8 +112,7 @@ def _build_language(blocks: gr.Blocks, services: Services, runs: ActiveRuns, lan
     _wire_theme(blocks, theme_button, shared, {element: say(key) for element, key in names.items()})
     _wire_selection(services, runs, shared)
     _wire_turns(services, talk.conversation, library.shelf, shared, (earlier, which, later, link), words)
-    _wire_link(blocks, services, shared, talk.status, words)
-    link.click(None, js=f"() => window.expertscope.copyShown({json.dumps(link_words(words))})", **QUIET)
+    _wire_link(blocks, services, shared, talk.status, link, words)
 
 
 def _wire_theme(blocks: gr.Blocks, button: gr.Button, shared: Shared, names: dict[str, str]) -> None:
@@ -218,8 +217,10 @@ def turn_position(
     return 0, len(kept), words("page.turn_example" if trace_id else "page.turn_none")
 
 
-def _wire_link(blocks: gr.Blocks, services: Services, shared: Shared, status: gr.HTML, words: Words) -> None:
-    """The address may name a recording that comes along, and a token of it."""
+def _wire_link(
+    blocks: gr.Blocks, services: Services, shared: Shared, status: gr.HTML, link: gr.Button, words: Words
+) -> None:
+    """The address may name a recording that comes along, and a token of it; ``link`` copies such an address."""
 
     def on_load(query: Any) -> tuple[Any, ...]:
         wanted = target(query, SHIPPED, words)
@@ -230,6 +231,11 @@ def _wire_link(blocks: gr.Blocks, services: Services, shared: Shared, status: gr
     asked = gr.Textbox(visible=False)
     outputs = [shared.trace_id, shared.token, shared.live, status]
     blocks.load(on_load, asked, outputs, js="() => [location.search]", **QUIET)
+
+    def on_copied(how: Any) -> None:
+        gr.Info(words(f"library.page.link_{'copied' if how == 'copied' else 'failed'}"), duration=4)
+
+    link.click(on_copied, asked, None, js="async () => [await window.expertscope.copyShown()]", **QUIET)
 
 
 def linked(wanted: Target, store: TraceStore, words: Words) -> tuple[Any, ...]:
@@ -245,11 +251,6 @@ def linked(wanted: Target, store: TraceStore, words: Words) -> tuple[Any, ...]:
         token, problem = None, words("library.token_gone", token=token, last=last)
     value = pointer(wanted.id, token) if token is not None else pointer(wanted.id, play=True)
     return wanted.id, token, value, status_html(problem, bool(problem))
-
-
-def link_words(words: Words) -> dict[str, str]:
-    """What the page says when a link was copied, or could not be."""
-    return {name: words(f"library.page.link_{name}") for name in ("copied", "failed")}
 
 
 def _turn_label(text: str, link: str = "") -> str:

@@ -41,7 +41,7 @@ ACTIONS = ("open", "delete", "undo")
 
 
 def build_library(thumbnails: Callable[[Any], dict[str, dict[str, Any]]], words: Words) -> gr.HTML:
-    """The cards, drawn of what the ``feed`` carries. ``library.act(handler)`` hears of what was pressed: see ``action``.
+    """The cards, drawn of what the feed carries. ``library.act(handler)`` hears of what was pressed: see ``action``.
 
     It is never an output of a listener: what is sent to an HTML component of a tab that is not open is lost, and its
     other properties with it.
