@@ -64,6 +64,7 @@ def build(services: Services, words: Words) -> LibraryTab:
     with gr.Row(elem_id="library-row"):
         with gr.Column(scale=1, min_width=280, elem_id="library-side"):
             shown = gr.HTML(shown_html("", None, words), elem_id="library-shown", js_on_load=None)
+            gr.HTML(f"<p class='hint'>{words('library.download_help')}</p>", js_on_load=None)
             with gr.Row(elem_id="downloads"):
                 downloads = {
                     kind: gr.Button(
