@@ -28,12 +28,12 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 def open_library(visit: WatchedPage) -> Page:
     page = visit.page
-    tab = page.get_by_role("tab", name=re.compile("^(Library|ライブラリ|记录库)$"))
-    if tab.count() and tab.is_visible():
-        tab.click()
+    name = re.compile("^(Library|ライブラリ|记录库)$")
+    if page.evaluate("window.innerWidth") > 600:
+        page.get_by_role("tab", name=name).click()
     else:  # there is no room for its name
         page.locator("#below .overflow-menu > button").click()
-        page.locator("#below .overflow-dropdown button", has_text=re.compile("Library|ライブラリ|记录库")).click()
+        page.locator("#below .overflow-dropdown button", has_text=name).click()
     expect(page.locator(".lib-card").first).to_be_visible(timeout=10_000)
     return page
 
