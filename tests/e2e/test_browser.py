@@ -118,7 +118,7 @@ def test_pasted_text_is_routed(bundled: Served, open_page: Open) -> None:
     visit.page.locator("#forced-go").click()
     expect(visit.page.locator("#forced-status")).to_contain_text("Done", timeout=15_000)
     visit.wait_live("live.run !== 'example' && live.rows > 5 && live.rows === live.tokens")
-    expect(visit.page.locator("#turn-label")).to_contain_text("pasted text")
+    expect(visit.page.locator("#turn-label")).to_contain_text("Pasted text · “Eight and four")
 
 
 def test_retry_edit_undo_and_clear(bundled: Served, open_page: Open) -> None:
