@@ -6,6 +6,7 @@ import { Card } from "./card.js";
 import { languagesOf, matches, takesShown } from "./filter.js";
 
 const WIDE = 520; // pixels; on narrower pages only the first group is open at the start
+const SAID_MS = 4000;
 const MODES = ["thinking", "non-thinking", "forced"];
 
 export class Library {
@@ -102,7 +103,7 @@ export class Library {
     let card = this.cards.get(data.id);
     if (!card) {
       const act = (chosen) => this._act(chosen);
-      card = new Card({ ...this.options, act, say: (text) => setText(this.said, text), language: group.language });
+      card = new Card({ ...this.options, act, say: (text) => this._say(text), language: group.language });
       this.cards.set(data.id, card);
     }
     card.update(data, { shown: this.value.shown, filter: this.filter, undoSeconds: this.value.undo_seconds });
@@ -118,6 +119,12 @@ export class Library {
     if (top >= 0 && Math.min(bottom, top + 320) <= window.innerHeight) return;
     const still = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
     live.scrollIntoView({ block: "start", behavior: still ? "auto" : "smooth" });
+  }
+
+  _say(text) {
+    setText(this.said, text);
+    clearTimeout(this._saying);
+    this._saying = setTimeout(() => setText(this.said, ""), SAID_MS);
   }
 
   _drop() {

@@ -20,7 +20,8 @@ export async function mount(host, { props, server, act }) {
   const thumbnails = new Thumbnails((ids) => server.thumbnails(ids), props.colours, kept.thumbnails);
   const library = new Library(root, { words, languages: props.languages, act, thumbnails, filter: kept.filter });
   kept.stop(); // the one before is no longer on the page
-  kept.stop = listen((value) => library.show(value));
+  const deaf = listen((value) => library.show(value));
+  kept.stop = () => (deaf(), thumbnails.stop());
 }
 
 let styled = null;

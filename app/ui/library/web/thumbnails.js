@@ -21,7 +21,14 @@ export class Thumbnails {
     this.waiting = new Map(); // id → canvases
     this.drawn = new Set();
     this.seen = new IntersectionObserver((entries) => this._come(entries), { rootMargin: "200px" });
-    new MutationObserver(() => this._again()).observe(document.body, { attributes: true, attributeFilter: ["class"] });
+    this.themes = new MutationObserver(() => this._again());
+    this.themes.observe(document.body, { attributes: true, attributeFilter: ["class"] });
+  }
+
+  /** The library is no longer on the page. */
+  stop() {
+    this.seen.disconnect();
+    this.themes.disconnect();
   }
 
   /** Draw the thumbnail of `id` on `canvas` once that is in view. */
