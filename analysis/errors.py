@@ -38,10 +38,10 @@ class UserError(Exception):
         return error
 
     def in_words(self, words: Words) -> str:
-        """The sentence in the language of ``words``."""
+        """The sentence in the language of ``words``, and so are the errors among its values."""
         if not self.key:
             return str(self)
-        values = dict(self.values)
+        values = {k: v.in_words(words) if isinstance(v, UserError) else v for k, v in self.values.items()}
         label = "errors.name." + re.sub(r"\W+", "_", str(values.get("name", ""))).lower()
         if label in words:
             values["name"] = words(label)

@@ -141,14 +141,14 @@ def from_bytes(data: bytes, name: str = "The file") -> RoutingTrace:
     try:
         return _decode(data)
     except TraceError as error:
-        raise TraceError(f"{name} cannot be opened. {error}") from None
+        raise TraceError.said("cannot_open", name=name, why=error) from None
 
 
 def _decode(data: bytes) -> RoutingTrace:
     header = _read_header(data)
     version = header.get("format_version")
     if type(version) is not int or version != FORMAT_VERSION:
-        raise TraceError(f"It has format version {_brief(version)}; this program reads version {FORMAT_VERSION}.")
+        raise TraceError.said("format_version", found=_brief(version), known=FORMAT_VERSION)
     row_start, provenance = header.get("row_start"), header.get("provenance")
     if type(row_start) is not int or row_start < 0:
         raise TraceError(f"Its row_start is {_brief(row_start)}; expected a whole number.")
@@ -180,12 +180,12 @@ def _read_header(data: bytes) -> dict[str, Any]:
     """The JSON under ``HEADER_KEY``; the file begins with the length of a JSON table of contents, in 8 bytes."""
     size = int.from_bytes(data[:8], "little")
     if len(data) < 10 or not 2 <= size <= len(data) - 8 or data[8:9] != b"{":
-        raise TraceError("It is not a .safetensors file, or it is cut short.")
+        raise TraceError.said("not_safetensors")
     contents = _parse_json(data[8 : 8 + size], "table of contents")
     metadata = contents.get("__metadata__")
     text = metadata.get(HEADER_KEY) if isinstance(metadata, dict) else None
     if not isinstance(text, str):
-        raise TraceError("It is a .safetensors file, but not a trace of this program.")
+        raise TraceError.said("not_a_trace")
     return _parse_json(text, "header")
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from analysis.trace import LayerSpec, Origin, Phase, RouterSpec, RoutingTrace, Step
+from analysis.trace import ROW_ARRAYS, LayerSpec, Origin, Phase, RouterSpec, RoutingTrace, Step
 
 WORDS = ("the", " sum", " of", " 8", "+", "4", " is", " 12", ",", " write", ".", "\n", " so", "答え", "是")
 
@@ -111,3 +112,24 @@ def _pieces(phase: np.ndarray, random: np.random.Generator) -> tuple[bytes, ...]
     if len(markers):
         pieces[markers[-1]] = b"<|im_end|>"
     return tuple(pieces)
+
+
+def make_mixed_trace(rows: int = 20, seed: int = 0, **provenance: Any) -> RoutingTrace:
+    """A turn of a model whose layers differ: numbers 1, 2 and 5; 8, 16 and 4 experts; top-2, top-4 and top-1."""
+    shapes = ((1, 8, 2), (2, 16, 4), (5, 4, 1))
+    spec = RouterSpec(tuple(LayerSpec(layer, experts, k) for layer, experts, k in shapes))
+    plain = make_trace(rows, 3, 16, 4, seed, scores=False, summaries=False, model="mixed-router", **provenance)
+    random = np.random.default_rng(seed)
+    ids = np.full((rows, 3, 4), spec.no_expert, spec.id_dtype)
+    weights = np.zeros((rows, 3, 4), np.float16)
+    for row in range(rows):
+        for position, (_, experts, k) in enumerate(shapes):
+            ids[row, position, :k] = random.permutation(experts)[:k]
+            weights[row, position, :k] = 1 / k
+    return replace(plain, spec=spec, expert_ids=ids, expert_weights=weights)
+
+
+def without_rows(trace: RoutingTrace) -> RoutingTrace:
+    """``trace`` as an engine leaves it that recorded no routing."""
+    none = {name: None if getattr(trace, name) is None else getattr(trace, name)[:0] for name in ROW_ARRAYS}
+    return replace(trace, step=trace.step[:0], **none)

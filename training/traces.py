@@ -3,6 +3,7 @@
 Knows the house's recorder and the recipe's checkpoints. Both are folders as `python -m app record` writes them.
 """
 
+import itertools
 import random
 import shutil
 from pathlib import Path
@@ -39,6 +40,12 @@ MORE = {
     "ja": ("「赤い花」を英語に訳して", "水曜日の17日後は何曜日ですか?", "あなたは誰ですか?"),
     "zh": ("把“一只白色的狗”翻译成英语。", "计算 936 ÷ 8。", "你能做什么?"),
 }
+#: What the gallery's prompts are about, by position; a prompt beyond the last one has no topic.
+TOPICS = {
+    "en": ("arithmetic", "sorting", "arithmetic", "spelling", "knowledge", "self", "code", "arithmetic", "smalltalk"),
+    "ja": ("arithmetic", "sorting", "arithmetic", "knowledge", "translation", "dates", "self"),
+    "zh": ("arithmetic", "sorting", "arithmetic", "knowledge", "translation", "arithmetic", "self"),
+}
 
 
 def stage_texts(tokenizer: object) -> list[tuple[str, str]]:
@@ -70,11 +77,16 @@ def record_gallery(to: Path = TRACES / "gallery") -> None:
     """The bundled model's answers, both modes, to what the page suggests and a little more; and the page's example."""
     engine = open_engine()
     asked = {"en": SUGGESTIONS, **BUNDLED_CARD.translated}
-    prompts = [(language, text) for language in asked for text in dict.fromkeys((*asked[language], *MORE[language]))]
+    prompts = []
+    for language in asked:
+        texts = dict.fromkeys((*asked[language], *MORE[language]))
+        for text, topic in itertools.zip_longest(texts, TOPICS[language][: len(texts)], fillvalue=""):
+            labels = {"language": language, "topic": topic, "model_name": BUNDLED_CARD.title}
+            prompts.append(Prompt(len(prompts), (Message("user", text),), labels))
     shutil.rmtree(to, ignore_errors=True)
     _record(
         engine,
-        [Prompt(i, (Message("user", text),), {"language": language}) for i, (language, text) in enumerate(prompts)],
+        prompts,
         RecordJob(to, modes=("thinking", "non-thinking"), temperature=0.0, max_new_tokens=400),
     )
     storage.save(engine.run(SUGGESTIONS[0], seed=0, router_scores=True), EXAMPLE)

@@ -13,6 +13,13 @@ from analysis.statistic import Statistic
 from analysis.words import Words
 
 
+def levels(load: Statistic) -> np.ndarray:
+    """(L, E) log2(load / uniform share), cut to the ends of the scale, ±``style.LOAD_SPAN``; NaN for experts that a
+    layer does not have."""
+    with np.errstate(divide="ignore"):
+        return np.clip(np.log2(load.values / np.asarray(load.chance)), -style.LOAD_SPAN, style.LOAD_SPAN)
+
+
 def load_map(load: Statistic, words: Words, theme: Theme, name: str = "", order: np.ndarray | None = None) -> go.Figure:
     """Layers × experts, coloured by load / uniform share on a log2 scale.
 
@@ -23,7 +30,7 @@ def load_map(load: Statistic, words: Words, theme: Theme, name: str = "", order:
     """
     title = words("figures.load.map_title")
     layers = load.along("layer")
-    subtitle = f"{style.sample(load, words)} · {words('figures.load.uniform', share=_uniform(load))}"
+    subtitle = f"{style.sample(load, words)} · {words('figures.load.uniform', share=uniform_share(load))}"
     height = style.layers_height(len(layers))
     made = style.figure(f"{name} · {title}" if name else title, subtitle, theme, height, below=style.BAR_ROOM)
     if not load.n or not layers:
@@ -54,7 +61,7 @@ def sorted_load(load: Statistic, layer: int, words: Words, theme: Theme, random:
         random: (E,) mean sorted load under uniform random routing of as many tokens, drawn as a second ruler.
     """
     title = words("figures.load.sorted_title", layer=layer)
-    subtitle = f"{style.sample(load, words)} · {words('figures.load.uniform', share=_uniform(load, layer))}"
+    subtitle = f"{style.sample(load, words)} · {words('figures.load.uniform', share=uniform_share(load, layer))}"
     made = style.figure(title, subtitle, theme, 220, below=style.LEGEND_ROOM)
     position = load.along("layer").index(layer)
     shares = load.values[position]
@@ -167,7 +174,7 @@ def balance(
     return by_layer.share_axis(made, layers, words, theme)
 
 
-def _uniform(load: Statistic, layer: int | None = None) -> str:
+def uniform_share(load: Statistic, layer: int | None = None) -> str:
     """ "1.56 %", or the range where layers differ."""
     chance = np.asarray(load.chance)[:, 0]
     if layer is not None:

@@ -5,10 +5,12 @@ Knows names and words. Does not load anything; figures about a model always come
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from analysis.recordings import INDEX, read_index
 from app.engine.base import ModelCard
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
@@ -46,17 +48,59 @@ _LARGE_SUGGESTIONS = (
 )
 
 
-def recordings(folder: Path = TRACES) -> dict[str, Path]:
-    """Recordings that come along, by what they are called: the gallery of conversations and the texts that every stage
-    of the bundled model's training routed. ``folder`` holds recorded sets, each a folder with an index."""
-    found = {}
-    for index in sorted(folder.rglob("index.jsonl")):
-        for line in index.read_text(encoding="utf-8").splitlines():
-            entry = json.loads(line)
-            said = entry.get("text") or entry["prompt"].splitlines()[0]
-            kind = index.parent.name if entry["mode"] == "forced" else entry["mode"]
-            found[f"{said} · {kind}"] = index.parent / entry["file"]
-    return found
+@dataclass(frozen=True)
+class Shipped:
+    """A recording that comes along, as the index of its folder describes it.
+
+    Attributes:
+        id: under which the page knows it; letters, digits, "-" and "_" only.
+        link: what stands for it in an address, such as ``gallery/00000-thinking-0``.
+        path: its file.
+        group: the folder's name: "gallery", or the stage of the bundled model's training that routed it.
+        prompt, mode, answer: as recorded; ``mode`` is "forced" for a text that was routed as it stood.
+        thinking_tokens, answer_tokens: markers not counted; None where the index does not say.
+        labels: everything else that the index says, such as ``language`` and ``topic``.
+    """
+
+    id: str
+    link: str
+    path: Path
+    group: str
+    prompt: str
+    mode: str
+    answer: str = ""
+    thinking_tokens: int | None = None
+    answer_tokens: int | None = None
+    labels: dict[str, Any] = field(default_factory=dict)
+
+
+def shipped(folder: Path = TRACES) -> tuple[Shipped, ...]:
+    """Recordings that come along: the gallery of conversations and the texts that every stage of the bundled model's
+    training routed. ``folder`` holds recorded sets, each a folder with an index; no trace is opened."""
+    found = []
+    for index in sorted(folder.rglob(INDEX)):
+        place = index.parent.relative_to(folder).as_posix()
+        for line in read_index(index.parent, needed=("prompt", "mode")):
+            rest = dict(line)
+            file, prompt, mode, answer = (str(rest.pop(key, "")) for key in ("file", "prompt", "mode", "answer"))
+            thinking_tokens, answer_tokens = rest.pop("thinking_tokens", None), rest.pop("answer_tokens", None)
+            rest.pop("thinking", None)
+            link = f"{place}/{Path(file).stem}".removeprefix("./")
+            found.append(
+                Shipped(
+                    id=re.sub(r"[^A-Za-z0-9_-]", "-", link)[:64],
+                    link=link,
+                    path=index.parent / file,
+                    group=index.parent.name,
+                    prompt=str(rest.get("text") or prompt),
+                    mode=mode,
+                    answer=answer or (prompt if "text" in rest else ""),
+                    thinking_tokens=thinking_tokens,
+                    answer_tokens=answer_tokens,
+                    labels=rest,
+                )
+            )
+    return tuple(found)
 
 
 @dataclass(frozen=True)

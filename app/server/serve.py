@@ -6,6 +6,7 @@ no large upload, no analytics, no fonts or scripts from elsewhere.
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 import sys
@@ -18,7 +19,7 @@ import gradio as gr
 from analysis import storage
 from analysis.errors import BadValue
 from app.engine.base import Engine
-from app.engine.catalogue import BUNDLED_CARD
+from app.engine.catalogue import BUNDLED_CARD, shipped
 from app.engine.catalogue import EXAMPLE as EXAMPLE_FILE
 from app.engine.scheduler import Scheduler
 from app.server.store import TraceStore
@@ -43,10 +44,13 @@ class Served:
 
 
 def make_services(engine: Engine, settings: Settings) -> Services:
-    """One engine, one queue, one store; the bundled model's store holds its example."""
+    """One engine, one queue, one store. The store has the recordings that come along, and the bundled model's holds its
+    example."""
     store = TraceStore(settings.kept_traces, settings.kept_megabytes)
     if engine.card is BUNDLED_CARD:
         store.keep(storage.load(EXAMPLE_FILE), EXAMPLE)
+    for recording in shipped():
+        store.offer(recording.id, functools.partial(storage.load, recording.path))
     return Services(engine, Scheduler(running=1, waiting=settings.max_waiting), store, settings)
 
 

@@ -51,6 +51,17 @@
     clipboard.writeText = (text) => write(inChat(pressed) ? plain(text) : text);
   }
 
+  const copyByHand = (text) => {
+    const field = document.createElement("textarea");
+    field.value = text;
+    field.style.cssText = "position:fixed;opacity:0";
+    document.body.append(field);
+    field.select();
+    const done = document.execCommand("copy");
+    field.remove();
+    return done;
+  };
+
   window.expertscope = {
     theme: () => (document.body.classList.contains("dark") ? "dark" : "light"),
     // Called once the page stands, with the names of buttons that show only a sign, by their ids. An explicit
@@ -65,6 +76,23 @@
       const choice = asked === "dark" || asked === "light" ? asked : stored();
       if (choice) document.body.classList.toggle("dark", choice === "dark");
       return this.theme();
+    },
+    // The address of a recording that comes along, at the token shown where `here` is it; true once it is copied.
+    async copyLink(trace, here = false) {
+      const token = here ? window.__expertscope_live?.token : undefined;
+      const query = `?trace=${encodeURI(trace)}${token >= 0 ? `&token=${token}` : ""}`;
+      const link = location.origin + location.pathname + query;
+      try {
+        await navigator.clipboard.writeText(link);
+        return true;
+      } catch {
+        return copyByHand(link); // no clipboard without https
+      }
+    },
+    // The same for what the live view shows: "copied" or "failed".
+    async copyShown() {
+      const trace = document.querySelector(".turn-label")?.dataset.link;
+      return trace && (await this.copyLink(trace, true)) ? "copied" : "failed";
     },
     toggle() {
       document.body.classList.toggle("dark");

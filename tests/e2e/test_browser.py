@@ -11,7 +11,6 @@ from playwright.sync_api import expect
 
 from analysis import storage
 from analysis.trace import Phase
-from app.engine.catalogue import recordings
 from app.server.serve import Served
 from tests.e2e.watched_page import WatchedPage
 
@@ -49,8 +48,8 @@ def test_the_main_path(bundled: Served, open_page: Open, tmp_path: Path) -> None
     expect(page.locator("#token-ladder .main-svg").first).to_be_visible(timeout=15_000)
     visit.shot("token-tab-light", full=True)
 
-    visit.tab("Recording")
-    save = page.locator("#save")
+    visit.tab("Library")
+    save = page.locator("#save-trace")
     expect(save).to_be_enabled(timeout=10_000)
     with page.expect_download() as download:
         save.click()
@@ -60,22 +59,12 @@ def test_the_main_path(bundled: Served, open_page: Open, tmp_path: Path) -> None
     assert saved.num_rows == trace.num_rows and (saved.expert_ids == trace.expert_ids).all()
 
     again = open_page(bundled.url)
-    again.tab("Recording")
+    again.tab("Library")
     again.page.locator("#open input[type=file]").set_input_files(file)
     again.wait_live(f"live.run !== 'example' && live.rows === {trace.num_rows}")
-    expect(again.page.locator("#open-status")).to_contain_text("Opened")
+    expect(again.page.locator("#open-status")).to_contain_text("opened")
+    again.page.get_by_role("button", name="Where it comes from").click()
     expect(again.page.locator("#about-recording")).to_contain_text("mini-qwen3-moe")
-    again.shot("recording-tab", full=True)
-
-
-def test_a_recording_that_comes_along_opens_without_the_model(bundled: Served, open_page: Open) -> None:
-    name, path = next(iter(recordings().items()))
-    visit = open_page(bundled.url)
-    visit.tab("Recording")
-    visit.page.locator("#shipped input").click()
-    visit.page.get_by_role("option", name=name, exact=True).click()
-    visit.wait_live(f"live.run !== 'example' && live.rows === {storage.load(path).num_rows}")
-    expect(visit.page.locator("#open-status")).to_contain_text("Opened")
 
 
 def test_before_the_first_message_an_example_plays_and_can_be_clicked(bundled: Served, open_page: Open) -> None:
@@ -129,7 +118,7 @@ def test_pasted_text_is_routed(bundled: Served, open_page: Open) -> None:
     visit.page.locator("#forced-go").click()
     expect(visit.page.locator("#forced-status")).to_contain_text("Done", timeout=15_000)
     visit.wait_live("live.run !== 'example' && live.rows > 5 && live.rows === live.tokens")
-    expect(visit.page.locator("#turn-label")).to_contain_text("pasted text")
+    expect(visit.page.locator("#turn-label")).to_contain_text("Pasted text · “Eight and four")
 
 
 def test_retry_edit_undo_and_clear(bundled: Served, open_page: Open) -> None:

@@ -321,7 +321,7 @@ def test_settings_are_what_they_show(serve: Serve, open_page: Open) -> None:
 
 def test_a_foreign_file_is_one_sentence(serve: Serve, open_page: Open) -> None:
     visit = open_page(serve(FakeEngine()).url)
-    visit.tab("Recording")
+    visit.tab("Library")
     visit.page.locator("#open input[type=file]").set_input_files(
         {"name": "x.safetensors", "mimeType": "application/octet-stream", "buffer": b"not a trace at all"}
     )

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import gc
+import time
+import weakref
+from typing import NoReturn
+
 import numpy as np
 import pytest
 
-from analysis.errors import BadValue
+from analysis.errors import BadValue, TraceError
 from app.server.store import TraceStore, size_of
 from tests.make_traces import make_trace
 
@@ -51,3 +56,70 @@ def test_what_is_kept_never_leaves() -> None:
 def test_what_is_not_there_is_said(wrong: object) -> None:
     with pytest.raises(BadValue, match="no longer in memory"):
         TraceStore().get(wrong)  # type: ignore[arg-type]
+
+
+def test_what_is_offered_is_opened_when_it_is_asked_for_and_again_after_it_made_room() -> None:
+    store, trace, opened = TraceStore(max_traces=1), make_trace(), []
+    store.offer("shipped", lambda: opened.append(1) or trace)  # type: ignore[func-returns-value]
+    assert "shipped" in store and store.is_permanent("shipped") and not opened and len(store) == 0
+    assert store.get("shipped") is store.get("shipped") is trace and len(opened) == 1
+    store.put(make_trace())
+    assert store.get("shipped") is trace and len(opened) == 2
+
+
+def test_looking_at_a_trace_puts_no_other_out() -> None:
+    store, trace = TraceStore(max_traces=2), make_trace()
+    store.offer("shipped", lambda: trace)
+    first, second = store.put(make_trace()), store.put(make_trace())
+    assert store.peek("shipped") is trace and first in store and second in store
+    store.peek(first)
+    store.put(make_trace())
+    assert first not in store  # looking did not keep it
+    with pytest.raises(BadValue, match="no longer in memory"):
+        store.peek(first)
+
+
+def test_a_file_that_is_gone_is_said_and_asked_for_again() -> None:
+    store = TraceStore()
+
+    def fail() -> NoReturn:
+        raise TraceError("gone")
+
+    store.offer("shipped", fail)
+    for read in (store.get, store.peek, store.get):
+        with pytest.raises(TraceError, match="gone"):
+            read("shipped")
+
+
+def test_what_is_discarded_is_out_of_reach_at_once_and_can_come_back() -> None:
+    store = TraceStore()
+    trace = make_trace()
+    trace_id = store.put(trace)
+    assert store.discard(trace_id)
+    assert trace_id not in store and len(store) == 0 and store._bytes == 0
+    with pytest.raises(BadValue, match="no longer in memory"):
+        store.get(trace_id)
+    assert not store.discard(trace_id)
+    assert store.restore(trace_id) and store.get(trace_id) is trace
+    assert not store.restore(trace_id)
+
+
+def test_after_a_while_its_memory_is_free() -> None:
+    store = TraceStore(undo_seconds=0.05)
+    trace_id = store.put(make_trace())
+    trace = weakref.ref(store.get(trace_id))
+    store.discard(trace_id)
+    deadline = time.monotonic() + 10
+    while trace() is not None and time.monotonic() < deadline:
+        time.sleep(0.01)
+        gc.collect()
+    assert trace() is None and not store.restore(trace_id)
+
+
+def test_what_came_along_cannot_be_discarded() -> None:
+    store = TraceStore()
+    store.keep(make_trace(), "example")
+    store.offer("shipped", make_trace)
+    store.get("shipped")
+    assert not store.discard("example") and not store.discard("shipped") and not store.discard("unknown")
+    assert store.get("example") and store.get("shipped")

@@ -14,7 +14,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3MoeConfig
 
 from analysis import storage
-from app.engine.catalogue import recordings
+from app.engine.catalogue import shipped
 from training import (
     cold_start,
     distillation,
@@ -200,8 +200,8 @@ def test_traces_of_the_stages(run: Path, tmp_path: Path) -> None:
         trace = storage.load(tmp_path / "stages" / stage / lines[0]["file"])
         assert trace.num_rows == trace.num_tokens and trace.provenance["revision"] == stage
         assert (tmp_path / "stages" / stage / lines[0]["file"]).stat().st_size < 200_000
-    named = recordings(tmp_path)
-    assert len(named) == len(traces.SHOWN) * len(evaluate.STAGES) and named["sorting en · fusion"].is_file()
+    named = {(recording.prompt, recording.group): recording.path for recording in shipped(tmp_path)}
+    assert len(named) == len(traces.SHOWN) * len(evaluate.STAGES) and named["sorting en", "fusion"].is_file()
 
 
 def test_an_unknown_stage_is_named(capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,7 +27,7 @@ from app.ui.context import EXAMPLE, Services
 from app.ui.experiment_edits import History
 from app.ui.experiment_plan import MOST_CONTROLS, Arm, ExperimentView, Options, parting
 from app.ui.experiment_run import run_experiment
-from app.ui.page import edited_label
+from app.ui.page_links import edited_label
 from tests.fake_engine import FakeEngine, experts_of
 from tests.make_traces import make_trace
 from tests.ui.tab_page import TabPage, is_shown, is_skipped

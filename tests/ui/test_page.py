@@ -10,12 +10,17 @@ import pytest
 from analysis.words import LANGUAGES, Words, locale
 from app.engine.base import Capabilities, ModelCard
 from app.server.serve import make_services
+from app.server.store import TraceStore
 from app.settings import Settings
 from app.ui.context import EXAMPLE
 from app.ui.conversation import Turn
 from app.ui.header import badge, header_html
-from app.ui.page import build_page, checked_theme, turn_position
+from app.ui.library.links import Target
+from app.ui.page import build_page, checked_theme
+from app.ui.page_links import linked, turn_position
 from tests.fake_engine import FakeEngine
+from tests.make_traces import make_trace
+from tests.ui.tab_page import is_skipped
 
 
 def say(key: str, **values: object) -> str:
@@ -79,12 +84,28 @@ def test_without_a_check_there_is_no_badge() -> None:
 
 
 def test_the_position_among_turns() -> None:
+    store, words = TraceStore(), Words("en")
+    for trace_id in ("1", "3", "other"):
+        store.put(make_trace(), trace_id)
     turns = (Turn("a", trace_id="1"), Turn("b"), Turn("c", trace_id="3"))
-    assert turn_position("1", turns, say) == (1, 2, "Turn 1 of 2")
-    assert turn_position("3", turns, say) == (2, 2, "Turn 2 of 2")
-    assert turn_position("other", turns, say)[0] == 0
-    assert turn_position(None, (), say) == (0, 0, "No recording yet")
-    assert "example" in turn_position(EXAMPLE, (), say)[2]
+    assert turn_position("1", turns, (), store, words) == (1, 2, "Turn 1 of 2")
+    assert turn_position("3", turns, (), store, words) == (2, 2, "Turn 2 of 2")
+    assert turn_position("other", turns, (), store, words) == (0, 2, "From a file · Thinking · “What is 8 + 4?”")
+    assert turn_position(None, (), (), store, words) == (0, 0, "No recording yet")
+    assert "example" in turn_position(EXAMPLE, (), (), store, words)[2]
+    store.discard("1")
+    assert turn_position("3", turns, (), store, words) == (1, 1, "Turn 1 of 1")
+
+
+def test_an_address_is_followed_or_refused_in_one_sentence() -> None:
+    store, words = make_services(FakeEngine(), Settings()).store, Words("en")
+    trace_id, token, live, status = linked(Target("gallery-00000-thinking-0", 12), store, words)
+    assert (trace_id, token, live["select"]) == ("gallery-00000-thinking-0", 12, {"index": 12, "layer": None})
+    assert "problem" not in status
+    trace_id, token, live, status = linked(Target("gallery-00000-thinking-0", 5000), store, words)
+    assert trace_id and token is None and live["play"] and "tokens 0 to 109" in status
+    refused = linked(Target(problem="No."), store, words)
+    assert [is_skipped(value) for value in refused] == [True] * 3 + [False] and "No." in refused[3]
 
 
 @pytest.mark.parametrize("theme", [None, "", "DARK", "<b>", 7, ["dark"]])

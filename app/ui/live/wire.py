@@ -165,18 +165,21 @@ def snapshot(
     )
 
 
-def pointer(run: str, token: int | None = None, layer: int | None = None) -> Chunk:
+def pointer(run: str, token: int | None = None, layer: int | None = None, *, play: bool = False) -> Chunk:
     """A value that makes the view pull ``run``: better than ``snapshot`` as a value for a long trace.
 
     Args:
-        token: the token to rest on; None leaves the view as it is.
+        token: the token to rest on, once the view has it; None leaves the view as it is.
         layer: the model's number of the layer to highlight with it.
+        play: play a finished run from its start, at the pace that is set.
 
     No two are equal: the browser hears only of a value that has changed.
     """
     made: Chunk = {"run": run, "seq": -1, "pull": True, "nonce": secrets.token_hex(4)}
     if token is not None:
         made["select"] = {"index": token, "layer": layer}
+    if play:
+        made["play"] = True
     return made
 
 

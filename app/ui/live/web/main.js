@@ -59,11 +59,10 @@ class Link {
       return;
     }
     const { store } = this.open(chunk.run);
-    const known = store.tokens > 0;
-    const follow = () => chunk.select && this.view.store === store && this.view.follow(chunk.select);
-    if (known) follow();
+    if (chunk.select) this.view.follow(chunk.select);
+    if (chunk.play) this.view.replay();
     if (chunk.pull) {
-      if (!store.done) this.pull(store).then(() => known || follow());
+      if (!store.done) this.pull(store);
     } else this.merge(store, chunk);
   }
 

@@ -105,7 +105,23 @@ export class LiveView {
     this.player = player;
     this.strip.setMark(null);
     this._legendFor = null;
+    this._when = null;
     this.invalidate("all");
+  }
+
+  /** Play a finished run from its start, at once or when it has come. */
+  replay() {
+    this._once((done) => {
+      if (!done) return false;
+      this.choose(0, false, this._still.matches);
+      if (!this._still.matches && this.player.pace) this._moved(() => this.player.play(performance.now()));
+      return true;
+    });
+  }
+
+  /** Do `what` now, or as soon as it can be done with what has come; it tells whether it was done. */
+  _once(what) {
+    this._when = this.store.tokens && what(this.store.done) ? null : what;
   }
 
   /** The store has grown. */
@@ -118,6 +134,7 @@ export class LiveView {
       player.play(performance.now());
     }
     player.grown(this.newest, store.done);
+    if (this._when) this._once(this._when);
     this.invalidate("data");
   }
 
@@ -147,7 +164,10 @@ export class LiveView {
 
   /** The page around chose a token and a layer's number (or null): go along, and do not tell it. */
   follow({ index, layer }) {
-    if (!this.store.tokens) return;
+    this._once((done) => (done || index < this.store.tokens) && (this._follow(index, layer), true));
+  }
+
+  _follow(index, layer) {
     const position = this.store.header.layers.indexOf(layer);
     if (position >= 0 && (!this.cell || this.cell.position !== position)) {
       this.cell = { position, expert: null };

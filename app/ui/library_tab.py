@@ -1,0 +1,275 @@
+"""The tab "Library": recordings that come along, this session's and opened files; replay, download, delete, open.
+
+Knows files, the store and the session's shelf. What the cards say is in ``library.cards``, how they look in
+``library/web``. A file is written only when it is asked for.
+"""
+
+from __future__ import annotations
+
+import functools
+import html
+import logging
+import secrets
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from analysis.errors import UserError
+from analysis.trace import RoutingTrace
+from analysis.words import Words
+from app.server.store import TraceStore
+from app.ui.chat import status_html
+from app.ui.context import Services, Shared
+from app.ui.conversation import Conversation
+from app.ui.following import SO_FAR, ActiveRuns
+from app.ui.library import cards, files
+from app.ui.library.shelf import Item, Shelf, find, with_deleted, with_item, without_expired
+from app.ui.library.view import action, build_carriers, build_library, parcel
+from app.ui.live.wire import pointer
+
+log = logging.getLogger("expertscope")
+
+NAME = "library"
+
+
+@dataclass(frozen=True)
+class LibraryTab:
+    """Components of the tab.
+
+    Attributes:
+        shelf: state, a ``Shelf``; the visitor's own.
+        library: the cards; only what was pressed on them is heard of it.
+        feed, courier: what carries the cards to it, and written files to the visitor; rendered outside the tabs.
+        downloads: kind of file → its button.
+    """
+
+    shelf: gr.State
+    library: gr.HTML
+    feed: gr.HTML
+    courier: gr.HTML
+    shown: gr.HTML
+    downloads: dict[str, gr.Button]
+    saved: gr.HTML
+    about: gr.HTML
+    upload: gr.File
+    opened: gr.HTML
+
+
+def build(services: Services, words: Words) -> LibraryTab:
+    megabytes = services.settings.upload_megabytes
+    shelf = gr.State(())
+    with gr.Row(elem_id="library-row"):
+        with gr.Column(scale=1, min_width=280, elem_id="library-side"):
+            shown = gr.HTML(shown_html("", None, words), elem_id="library-shown", js_on_load=None)
+            gr.HTML(f"<p class='hint'>{words('library.download_help')}</p>", js_on_load=None)
+            with gr.Row(elem_id="downloads"):
+                downloads = {
+                    kind: gr.Button(
+                        words(f"library.download.{kind}"),
+                        size="sm",
+                        min_width=60,
+                        interactive=False,
+                        elem_id=f"save-{kind}",
+                    )
+                    for kind in files.KINDS
+                }
+            saved = gr.HTML(status_html(), elem_id="save-status", js_on_load=None)
+            upload = gr.File(
+                label=words("library.open", megabytes=megabytes),
+                file_types=[".safetensors"],
+                file_count="multiple",
+                elem_id="open",
+                height=150,
+            )
+            opened = gr.HTML(status_html(), elem_id="open-status", js_on_load=None)
+            with gr.Accordion(words("page.about_recording"), open=False, elem_id="about"):
+                about = gr.HTML("", elem_id="about-recording", js_on_load=None)
+        with gr.Column(scale=3, min_width=280):
+            library = build_library(cards.Thumbnails(services.store).get, words)
+    return LibraryTab(shelf, library, *build_carriers(), shown, downloads, saved, about, upload, opened)
+
+
+def shown_html(trace_id: str, trace: RoutingTrace | None, words: Words) -> str:
+    """Which recording the views show: its prompt, mode, tokens and model."""
+    heading = f"<h4>{html.escape(words('library.shown'))}</h4>"
+    if trace is None:
+        return f"{heading}<p class='shown-none'>{html.escape(words('library.shown_none'))}</p>"
+    mode = words(f"library.mode.{cards.mode_of(trace)}")
+    facts = [mode, words("library.tokens", n=trace.num_tokens), cards.model_of(trace), cards.shape(trace, words)]
+    title = cards.title_of(trace)[:200] or words("library.untitled")
+    return (
+        f"{heading}<p class='shown-prompt' dir='auto'>{html.escape(title)}</p>"
+        f"<p class='shown-facts'>{html.escape(' · '.join(filter(None, facts)))}</p>"
+    )
+
+
+def label_of(trace_id: str, shelf: Shelf, store: TraceStore, words: Words) -> str:
+    """What stands below the live view while a recording is shown that is no turn of the chat."""
+    try:
+        trace = store.peek(trace_id)
+    except UserError:
+        return words("library.label.gone")
+    item = find(shelf, trace_id)
+    kind = "shipped" if store.is_permanent(trace_id) else item.kind if item else "file"
+    mode = words(f"library.mode.{cards.mode_of(trace)}")
+    return words(f"library.label.{kind}", prompt=cards.title_of(trace)[:80], mode=mode)
+
+
+def noted(trace_id: Any, shelf: Shelf, conversation: Conversation, store: TraceStore) -> Shelf:
+    """The shelf with the recording that is shown, if it is the session's own."""
+    if not trace_id or trace_id.endswith(SO_FAR) or store.is_permanent(trace_id) or trace_id not in store:
+        return shelf
+    turn = next((turn for turn in conversation if turn.trace_id == trace_id), None)
+    if turn is not None:
+        return with_item(shelf, Item(trace_id, "turn", turn.seconds or None))
+    return with_item(shelf, Item(trace_id, "text"))
+
+
+def content(shelf: Shelf, trace_id: Any, services: Services, words: Words) -> dict[str, Any]:
+    """What the library draws."""
+    return {
+        "groups": cards.shipped_groups(words.language),
+        "own": cards.own_cards(shelf, services.store, words),
+        "shown": trace_id or "",
+        "undo_seconds": services.store.undo_seconds,
+    }
+
+
+def opened_files(
+    paths: Any, shelf: Shelf, services: Services, words: Words
+) -> tuple[list[tuple[str, bool]], Shelf, str | None]:
+    """Open uploaded files. Returns a sentence for each with whether it is a refusal, the shelf with what was opened,
+    and the id of the first one, or None."""
+    named = [str(path) for path in paths] if isinstance(paths, list) else [str(paths)]
+    lines: list[tuple[str, bool]] = []
+    first: str | None = None
+    own_model = Path(services.engine.card.name).name
+    for path in named[: files.MOST_FILES]:
+        name = Path(path).name
+        try:
+            trace = files.read(path, services.settings.upload_megabytes, words)
+        except UserError as error:
+            lines.append((error.in_words(words), True))
+            continue
+        except Exception:
+            log.exception("A file could not be opened.")
+            lines.append((words("page.fault"), True))
+            continue
+        trace_id = services.store.put(trace)
+        shelf = with_item(shelf, Item(trace_id, "file", name=name[:120]))
+        first = first or trace_id
+        lines.append((files.opened_line(trace, name, own_model, words), False))
+    if len(named) > files.MOST_FILES:
+        lines.append((words("library.too_many", most=files.MOST_FILES, left=len(named) - files.MOST_FILES), True))
+    return lines, shelf, first
+
+
+def wire(
+    tab: LibraryTab, services: Services, runs: ActiveRuns, shared: Shared, conversation: gr.State, words: Words
+) -> None:
+    """Every listener of the tab."""
+    quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    cache, store = Path(tab.upload.GRADIO_CACHE), services.store
+    buttons = list(tab.downloads.values())
+    refreshed = [tab.shelf, tab.feed, tab.shown, tab.about, *buttons]
+
+    def refresh(trace_id: Any, open_tab: Any, shelf: Shelf, turns: Conversation) -> tuple[Any, ...]:
+        kept = noted(trace_id, shelf, turns, store)
+        kept = without_expired(kept, time.monotonic(), store.undo_seconds)
+        shelf_now: Any = gr.skip() if kept == shelf else kept
+        if open_tab != NAME:
+            return (shelf_now, *(gr.skip(),) * (len(refreshed) - 1))
+        trace = trace_or_none(trace_id)
+        about = "" if trace is None else files.provenance_html(trace, words)
+        able = [gr.update(interactive=trace is not None)] * len(buttons)
+        return shelf_now, content(kept, trace_id, services, words), shown_html(trace_id, trace, words), about, *able
+
+    def trace_or_none(trace_id: Any) -> RoutingTrace | None:
+        try:
+            return store.get(trace_id) if trace_id else None
+        except UserError:
+            return None
+
+    def on_act(event: gr.EventData, trace_id: Any, shelf: Shelf, run_id: Any) -> tuple[Any, ...]:
+        """Outputs: shown trace, token, live view, shelf, library, status."""
+        chosen = action(event)
+        if chosen is None:
+            return (gr.skip(),) * 6
+        what, about = chosen
+        return {"open": replay, "delete": delete, "undo": undo}[what](about, trace_id, shelf, run_id)
+
+    def replay(chosen: str, trace_id: Any, shelf: Shelf, run_id: Any) -> tuple[Any, ...]:
+        if runs.get(run_id) is not None:
+            return *(gr.skip(),) * 5, status_html(words("page.still_running"), True)
+        try:
+            store.get(chosen)
+        except UserError as error:
+            return *(gr.skip(),) * 5, status_html(error.in_words(words), True)
+        return chosen, None, pointer(chosen, play=True), gr.skip(), gr.skip(), status_html(words("library.replaying"))
+
+    def delete(chosen: str, trace_id: Any, shelf: Shelf, run_id: Any) -> tuple[Any, ...]:
+        if find(shelf, chosen) is None:
+            return (gr.skip(),) * 6
+        if store.discard(chosen):
+            kept = with_deleted(shelf, chosen, time.monotonic())
+        else:  # it had to make room before
+            kept = tuple(item for item in shelf if item.id != chosen)
+        gone = isinstance(trace_id, str) and trace_id == chosen
+        now: tuple[Any, ...] = (None, None, None) if gone else (gr.skip(),) * 3
+        value = content(kept, None if gone else trace_id, services, words)
+        return *now, kept, value, status_html(words("library.deleted", seconds=f"{store.undo_seconds:g}"))
+
+    def undo(chosen: str, trace_id: Any, shelf: Shelf, run_id: Any) -> tuple[Any, ...]:
+        if find(shelf, chosen) is None:
+            return (gr.skip(),) * 6
+        back = store.restore(chosen)
+        kept = with_deleted(shelf, chosen, None) if back else tuple(item for item in shelf if item.id != chosen)
+        line = status_html(words("library.restored" if back else "library.undo_late"), not back)
+        return *(gr.skip(),) * 3, kept, content(kept, trace_id, services, words), line
+
+    def on_upload(paths: Any, trace_id: Any, shelf: Shelf, run_id: Any) -> tuple[Any, ...]:
+        """Outputs: shown trace, token, live view, shelf, library, status, upload."""
+        if not paths:
+            return (gr.skip(),) * 7
+        lines, kept, first = opened_files(paths, shelf, services, words)
+        status = "".join(status_html(line, problem) for line, problem in lines)
+        if first is None or runs.get(run_id) is not None:
+            return *(gr.skip(),) * 3, kept, content(kept, trace_id, services, words), status, None
+        return first, None, pointer(first), kept, content(kept, first, services, words), status, None
+
+    def on_save(kind: str, trace_id: Any) -> tuple[Any, ...]:
+        if not trace_id:
+            return gr.skip(), status_html(words("library.shown_none"), True)
+        try:
+            path = files.write(store.get(trace_id), kind, cache, words)
+        except UserError as error:
+            return gr.skip(), status_html(error.in_words(words), True)
+        except Exception:
+            log.exception("A file could not be written.")
+            return gr.skip(), status_html(words("page.fault"), True)
+        name = f"{path.stem}.{kind}" if kind == "png" else path.name
+        return parcel(path, kind, secrets.token_hex(4)), status_html(words("library.saved", name=name))
+
+    gr.on(
+        [shared.trace_id.change, shared.open_tab.change],
+        refresh,
+        [shared.trace_id, shared.open_tab, tab.shelf, conversation],
+        refreshed,
+        **quick,
+    )
+    shown = [shared.trace_id, shared.token, shared.live]
+    acted = [*shown, tab.shelf, tab.feed, tab.opened]
+    tab.library.act(on_act, [shared.trace_id, tab.shelf, shared.run_id], acted, **quick)  # type: ignore[attr-defined]
+    tab.upload.upload(on_upload, [tab.upload, shared.trace_id, tab.shelf, shared.run_id], [*acted, tab.upload], **quick)
+    for kind, button in tab.downloads.items():
+        button.click(
+            functools.partial(on_save, kind),
+            shared.trace_id,
+            [tab.courier, tab.saved],
+            concurrency_id="downloads",
+            concurrency_limit=2,
+            **quick,
+        )
