@@ -15,14 +15,19 @@ from app.ui.experts_pool import Session
 from tests.fake_engine import FakeEngine
 
 
+def shared_of(open_tab: str, language: str = "en") -> Shared:
+    """What the tabs of a page share, before anything was shown."""
+    states = [gr.State(value) for value in (None, None, None, "light", language, "", open_tab, "", Session())]
+    return Shared(*states, live=gr.HTML())
+
+
 class TabPage:
     """``page.call(component_event, …)`` runs the listener that a change of that component triggers."""
 
     def __init__(self, module: ModuleType, engine: FakeEngine | None = None, language: str = "en") -> None:
         self.services: Services = make_services(engine or FakeEngine(), Settings())
         with gr.Blocks() as self.blocks:
-            states = [gr.State(v) for v in (None, None, None, "light", language, "", module.NAME, "", Session())]
-            self.shared = Shared(*states, live=gr.HTML())
+            self.shared = shared_of(module.NAME, language)
             self.tab: Any = module.build(self.services, Words(language))
             module.wire(self.tab, self.services, self.shared)
 

@@ -6,7 +6,6 @@ import math
 import re
 import shlex
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -435,13 +434,12 @@ def test_the_tab_says_what_cannot_be_concluded():
 
 
 def test_views_of_an_experiment_are_marked():
-    say: Callable[..., str] = lambda key, **values: WORDS(f"page.{key}", **values)  # noqa: E731
     services = make_services(FakeEngine(), Settings())
     last = views(services)[-1]
-    labels = [edited_label(services.store.get(arm.trace_id), say) for arm in last.arms]
+    labels = [edited_label(services.store.get(arm.trace_id), WORDS) for arm in last.arms]
     assert labels[0] == "Experiment, routing as it is" and labels[1] == "Experiment, routing edited: mask:1:3"
-    assert edited_label(make_trace(rows=5), say) == ""
-    assert edited_label(make_trace(rows=5, edits="<b>", experiment=3), say) == ""
+    assert edited_label(make_trace(rows=5), WORDS) == ""
+    assert edited_label(make_trace(rows=5, edits="<b>", experiment=3), WORDS) == ""
 
 
 # the tab

@@ -54,9 +54,9 @@ def test_before_the_first_answer_the_gallery_is_shown() -> None:
     assert drawn[tab.map]["value"].layout.title.text.startswith("<b>The gallery")
 
 
-def test_the_gallery_is_labelled_by_language_and_nothing_else() -> None:
+def test_the_gallery_is_labelled_by_language_and_topic() -> None:
     labels = gallery().by_label()
-    assert set(labels) == {"language"} and set(labels["language"]) == {"en", "ja", "zh"}
+    assert set(labels) == {"language", "topic"} and set(labels["language"]) == {"en", "ja", "zh"}
     assert sum(map(len, labels["language"].values())) == len(gallery().traces) == 28
     assert gallery() is gallery()
 

@@ -23,7 +23,7 @@ from app.server.serve import make_services
 from app.server.store import TraceStore
 from app.settings import Settings
 from app.ui import gates_tab, library_tab, load_tab, token_tab
-from app.ui.context import Services, Shared
+from app.ui.context import Services
 from app.ui.conversation import Turn
 from app.ui.following import ActiveRuns
 from app.ui.library import cards, files, view
@@ -33,7 +33,7 @@ from app.ui.live.wire import snapshot
 from tests.fake_engine import FakeEngine
 from tests.make_recording import both_modes, write_recording
 from tests.make_traces import make_mixed_trace, make_trace, without_rows
-from tests.ui.tab_page import TabPage, is_shown, is_skipped
+from tests.ui.tab_page import TabPage, is_shown, is_skipped, shared_of
 
 WORDS = Words("en")
 HOSTILE = "<script>alert(1)</script>"
@@ -51,8 +51,7 @@ class Page:
         self.services: Services = make_services(FakeEngine(), Settings(**settings))
         self.runs = ActiveRuns()
         with gr.Blocks() as self.blocks:
-            states = [gr.State(value) for value in (None, None, None, "light", "en", "", library_tab.NAME)]
-            self.shared = Shared(*states, live=gr.HTML())
+            self.shared = shared_of(library_tab.NAME)
             conversation = gr.State(())
             self.tab = library_tab.build(self.services, WORDS)
             self.tab.feed.render()
