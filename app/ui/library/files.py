@@ -61,6 +61,8 @@ def write_picture(trace: RoutingTrace, path: Path, words: Words) -> None:
 
 
 def write_html(trace: RoutingTrace, path: Path, words: Words) -> None:
+    if not trace.spec.layers:
+        raise BadValue(words("tabs.dense"))
     saved = path.with_suffix(".safetensors")
     storage.save(trace, saved)
     try:
