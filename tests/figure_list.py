@@ -15,6 +15,7 @@ from analysis import (
     caching,
     coactivation,
     compare,
+    edited,
     metrics,
     output_metrics,
     overlap,
@@ -28,12 +29,14 @@ from analysis.contrast import mean_load
 from analysis.figures import coactivation as coactivation_figures
 from analysis.figures import compare as compare_figures
 from analysis.figures import confidence, contrast, control, engineering, gates, load, markers, reuse, token
+from analysis.figures import edited as edited_figures
 from analysis.figures import overlap as overlap_figures
 from analysis.figures import specialization as specialization_figures
 from analysis.figures.style import Theme
+from analysis.statistic import Statistic
 from analysis.trace import RoutingTrace
 from analysis.words import Words
-from tests.figure_recordings import LAST, STEPS, Recordings, in_context
+from tests.figure_recordings import LAST, STEPS, Reading, Recordings, in_context
 
 PHASES = ("prompt", "thinking", "answer")
 TOKEN = 46  # " carry", in the thinking of the first answer
@@ -77,6 +80,13 @@ def _same_word(r: Recordings, words: Words, theme: Theme) -> go.Figure:
 def _saturation(r: Recordings, words: Words, theme: Theme) -> go.Figure:
     stages = {f"step {step}": overlap.saturation(r.checkpoints[step], r.checkpoints[LAST]) for step in STEPS}
     return overlap_figures.saturation(stages, f"step {LAST}", words, theme)
+
+
+def _against(r: Recordings, measure: Callable[[Reading, Reading], Statistic]) -> tuple[Statistic, list[Statistic]]:
+    """The edit of the experiment, and its random counterparts, each against the reading without an edit."""
+    base, *others = r.experiment
+    edit, *controls = (measure(base, one) for one in others)
+    return edit, controls
 
 
 def _saliency(r: Recordings, words: Words, theme: Theme) -> go.Figure:
@@ -338,6 +348,41 @@ CHAPTERS: dict[str, tuple[Drawn, ...]] = {
             "steps on its own answers.",
             "saturation({name: saturation(earlier, last) …}, name_of_last, words, theme)",
             _saturation,
+        ),
+    ),
+    "What an edit of the routing does": (
+        Drawn(
+            "edit_by_layer",
+            "edited.by_layer",
+            "How many tokens of one text are routed otherwise under an edit: none up to the first edited layer (diamonds), "
+            "and as many as under the random counterparts where the edit is not special.",
+            'by_layer("changed", sets_changed(before, after), controls, noise, layers, words, theme)',
+            lambda r, w, t: edited_figures.by_layer(
+                "changed",
+                *_against(r, lambda base, one: edited.sets_changed(base.trace, one.trace)),
+                edited.sets_changed(r.experiment[0].trace, r.one),
+                {2, 3},
+                w,
+                t,
+            ),
+        ),
+        Drawn(
+            "edit_touched",
+            "edited.touched",
+            "The load of the edited experts, before and after, beside those that the random counterparts edited.",
+            "touched(touched_load(before, after, experts), controls, words, theme)",
+            lambda r, w, t: edited_figures.touched(
+                *_against(r, lambda base, one: edited.touched_load(base.trace, one.trace, one.experts)), w, t
+            ),
+        ),
+        Drawn(
+            "edit_log_prob",
+            "edited.log_prob",
+            "How much less probable the edit makes the model's own answer, a token, beside the random counterparts.",
+            "log_prob(log_prob_change(trace, before, after), controls, words, theme)",
+            lambda r, w, t: edited_figures.log_prob(
+                *_against(r, lambda base, one: edited.log_prob_change(r.one, base.logprobs, one.logprobs)), w, t
+            ),
         ),
     ),
     "What to keep, prune and place": (

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from analysis import storage
+from analysis import edited, metrics, storage
 from analysis.comparing import Comparison, compare_folders
 from analysis.trace import RoutingTrace
 
@@ -19,6 +20,15 @@ ASSETS = Path(__file__).parents[1] / "assets"
 GALLERY, MODEL = ASSETS / "traces" / "gallery", ASSETS / "mini-qwen3-moe"
 STEPS, LAST = (0, 1, 2, 4, 8), 16  # of the short training: the earlier checkpoints and the last
 TEXTS = 5  # that it is trained on and measured with
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One reading of a text: its routing, ln p of every token, and the (layer, expert) pairs that were edited."""
+
+    trace: RoutingTrace
+    logprobs: list[float | None]
+    experts: list[tuple[int, int]]
 
 
 class Recordings:
@@ -65,6 +75,32 @@ class Recordings:
     def texts(self) -> dict[int, str]:
         """Token id → text."""
         return {int(i): text for trace in self.traces for i, text in zip(trace.token_ids, trace.texts(), strict=True)}
+
+    @cached_property
+    def experiment(self) -> list[Reading]:
+        """The first answer read again: as it is, with the busiest expert of layers 2 and 3 ablated, and with two random
+        counterparts of that edit."""
+        import torch
+
+        from app.engine.base import RouterEdit
+        from app.engine.edit_controls import random_controls
+        from app.engine.edit_rules import touched_experts
+        from app.engine.opening import open_engine
+        from app.engine.recorder import record
+
+        torch.set_num_threads(1)
+        engine, written = open_engine(str(MODEL)), self.one
+        named = [(layer, edited.busiest_experts(written, "generated", 1, layer)[0][1]) for layer in (2, 3)]
+        edits = tuple(RouterEdit("ablate", (expert,), layer) for layer, expert in named)
+        load = metrics.expert_load(written, "generated").values
+        made = []
+        for one in ((), edits, *random_controls(edits, written.spec, load, n=2, seed=0)):
+            events = list(engine.score(written.token_ids.tolist(), edits=one, logprobs=True))
+            trace = record(events, engine.spec, engine.provenance())
+            experts = [(layer, e) for layer, those in touched_experts(one, written.spec).items() for e in those]
+            as_written = replace(trace, phase=written.phase, origin=written.origin)
+            made.append(Reading(as_written, [event.logprob for event in events], experts))
+        return made
 
     @cached_property
     def with_outputs(self) -> list[RoutingTrace]:
