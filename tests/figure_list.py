@@ -354,8 +354,8 @@ CHAPTERS: dict[str, tuple[Drawn, ...]] = {
         Drawn(
             "edit_by_layer",
             "edited.by_layer",
-            "How many tokens of one text are routed otherwise under an edit: none up to the first edited layer (diamonds), "
-            "and as many as under the random counterparts where the edit is not special.",
+            "How many tokens of one text are routed otherwise under an edit: none up to the first edited layer "
+            "(diamonds), and as many as under the random counterparts where the edit is not special.",
             'by_layer("changed", sets_changed(before, after), controls, noise, layers, words, theme)',
             lambda r, w, t: edited_figures.by_layer(
                 "changed",

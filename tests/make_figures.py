@@ -72,7 +72,8 @@ def write_images(names: list[str]) -> None:
                 tab.evaluate(
                     "f => Plotly.newPlot('figure', f.data, f.layout, {staticPlot: true})", json.loads(made.to_json())
                 )
-                image = Image.open(BytesIO(tab.locator("#figure").screenshot())).convert("RGB")
+                whole = {"x": 0, "y": 0, "width": WIDTH, "height": made.layout.height}
+                image = Image.open(BytesIO(tab.screenshot(clip=whole, full_page=True))).convert("RGB")
                 image.quantize(COLOURS, dither=Image.Dither.NONE).save(
                     IMAGES / f"{drawn.name}-{theme}.png", optimize=True
                 )
