@@ -184,6 +184,7 @@ def test_dark_and_light(bundled: Served, open_page: Open) -> None:
     visit.page.reload()
     expect(visit.box).to_be_visible(timeout=20_000)
     visit.page.wait_for_function("window.expertscope.theme() === 'light'")
+    visit.wait_live("live.rows > 20")  # a page that is left while it loads complains
 
 
 def test_four_hundred_pixels(bundled: Served, open_page: Open) -> None:
