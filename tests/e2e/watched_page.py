@@ -10,6 +10,8 @@ from urllib.parse import urlparse
 from playwright.sync_api import ConsoleMessage, Locator, Page, Request, expect
 
 LOCAL = ("127.0.0.1", "localhost")
+CUT_OFF = "AbortError: signal is aborted without reason"
+"""What Gradio's own code says of its requests when the page is left or loaded anew before they were answered."""
 
 
 class WatchedPage:
@@ -93,7 +95,7 @@ class WatchedPage:
         self.page.screenshot(path=self.screenshots / f"{name}.png", full_page=full)
 
     def _on_console(self, message: ConsoleMessage) -> None:
-        if message.type == "error":
+        if message.type == "error" and not message.text.startswith(CUT_OFF):
             self.problems.append(f"console: {message.text[:300]}")
 
     def _on_dialog(self, dialog: Any) -> None:
