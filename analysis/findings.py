@@ -203,7 +203,7 @@ def _closing(found: Finding, say: Words) -> str:
     if found.control == "none":
         key = "uncontrolled" if found.significant else "silence"
     elif not found.uncontrolled:
-        key = f"{found.control}_nothing"
+        key = f"{found.control}_{'only' if found.significant else 'nothing'}"
     else:
         key = f"{found.control}_kept" if found.kept else f"{found.control}_gone"
     return say(

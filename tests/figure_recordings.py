@@ -55,11 +55,11 @@ class Recordings:
 
     @cached_property
     def comparison(self) -> Comparison:
-        return compare_folders([GALLERY], by="mode")
+        return compare_folders([GALLERY], by="mode", phase="answer")
 
     @cached_property
     def controlled(self) -> Comparison:
-        return compare_folders([GALLERY], by="mode", control="token")
+        return compare_folders([GALLERY], by="mode", phase="answer", control="token")
 
     @cached_property
     def domains(self) -> dict[str, list[RoutingTrace]]:

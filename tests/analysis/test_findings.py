@@ -53,7 +53,9 @@ CASES = {
     "token nothing": replace(TOKEN, significant=0, kept=0, uncontrolled=0),
     "position": replace(TOKEN, control="position"),
     "position gone": replace(TOKEN, control="position", kept=0, significant=0),
-    "position nothing": replace(TOKEN, control="position", kept=0, uncontrolled=0),
+    "position nothing": replace(TOKEN, control="position", significant=0, kept=0, uncontrolled=0),
+    "token only": replace(TOKEN, kept=0, uncontrolled=0),
+    "position only": replace(TOKEN, control="position", kept=0, uncontrolled=0),
     "unpaired": replace(SOME, paired=False, prompts=(20, 30)),
     "phases": replace(SOME, groups=("thinking", "answer"), phases=("thinking", "answer")),
 }
@@ -117,3 +119,9 @@ def test_too_few_prompts_are_named_as_such():
     found = finding(contrast(shares, 999), ("a", "b"), ("answer", "answer"))
     assert not found.reachable and found.smallest_p == 0.125
     assert "too few prompts" in in_words(found)[0]
+
+
+def test_what_shows_only_under_a_control_is_not_said_to_be_nothing():
+    for control in ("token", "position"):
+        first, _, closing = in_words(CASES[f"{control} only"])
+        assert first.startswith("41 of 300") and "too few could be tested" in closing and "too, no" not in closing
