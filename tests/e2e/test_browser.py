@@ -181,8 +181,7 @@ def test_dark_and_light(bundled: Served, open_page: Open) -> None:
     assert visit.page.evaluate("window.expertscope.theme()") == "light"
     visit.page.wait_for_timeout(600)
     visit.shot("desktop-light", full=True)
-    visit.page.reload()
-    expect(visit.box).to_be_visible(timeout=20_000)
+    visit.reload()
     visit.page.wait_for_function("window.expertscope.theme() === 'light'")
     visit.wait_live("live.rows > 20")  # a page that is left while it loads complains
 

@@ -10,8 +10,6 @@ from urllib.parse import urlparse
 from playwright.sync_api import ConsoleMessage, Locator, Page, Request, expect
 
 LOCAL = ("127.0.0.1", "localhost")
-CUT_OFF = "AbortError: signal is aborted without reason"
-"""What Gradio's own code says of its requests when the page is left or loaded anew before they were answered."""
 
 
 class WatchedPage:
@@ -29,6 +27,13 @@ class WatchedPage:
         self.page.goto(url)
         expect(self.box).to_be_visible(timeout=20_000)
         expect(self.page.locator("#live-view .xs-live")).to_be_attached(timeout=10_000)
+
+    def reload(self) -> None:
+        """Load the page anew. What the page that is left says of its requests that were cut off is no problem."""
+        before = len(self.problems)
+        self.page.reload()
+        del self.problems[before:]
+        expect(self.box).to_be_visible(timeout=20_000)
 
     @property
     def box(self) -> Locator:
@@ -95,7 +100,7 @@ class WatchedPage:
         self.page.screenshot(path=self.screenshots / f"{name}.png", full_page=full)
 
     def _on_console(self, message: ConsoleMessage) -> None:
-        if message.type == "error" and not message.text.startswith(CUT_OFF):
+        if message.type == "error":
             self.problems.append(f"console: {message.text[:300]}")
 
     def _on_dialog(self, dialog: Any) -> None:
