@@ -1,7 +1,7 @@
 """The tab "Library": recordings that come along, this session's and opened files; replay, download, delete, open.
 
-Knows files, the store and the session's shelf. What the cards say is in ``library.cards``, how they look in
-``library/web``. A file is written only when it is asked for.
+Knows files, the store and the session's shelf. What the cards say is in ``cards``, how they look in
+``shelves/web``. A file is written only when it is asked for.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from app.ui.chat import status_html
 from app.ui.context import Services, Shared
 from app.ui.conversation import Conversation
 from app.ui.following import SO_FAR, ActiveRuns
-from app.ui.library import cards, files
-from app.ui.library.shelf import Item, Shelf, find, with_deleted, with_item, without_expired
-from app.ui.library.view import action, build_carriers, build_library, parcel
 from app.ui.live.wire import pointer
+from app.ui.shelves import cards, files
+from app.ui.shelves.shelf import Item, Shelf, find, with_deleted, with_item, without_expired
+from app.ui.shelves.view import action, build_carriers, build_library, parcel
 
 log = logging.getLogger("expertscope")
 
@@ -41,13 +41,13 @@ class LibraryTab:
 
     Attributes:
         shelf: state, a ``Shelf``; the visitor's own.
-        library: the cards; only what was pressed on them is heard of it.
+        listing: the cards; only what was pressed on them is heard of it.
         feed, courier: what carries the cards to it, and written files to the visitor; rendered outside the tabs.
         downloads: kind of file → its button.
     """
 
     shelf: gr.State
-    library: gr.HTML
+    listing: gr.HTML
     feed: gr.HTML
     courier: gr.HTML
     shown: gr.HTML
@@ -88,8 +88,8 @@ def build(services: Services, words: Words) -> LibraryTab:
             with gr.Accordion(words("page.about_recording"), open=False, elem_id="about"):
                 about = gr.HTML("", elem_id="about-recording", js_on_load=None)
         with gr.Column(scale=3, min_width=280):
-            library = build_library(cards.Thumbnails(services.store).get, words)
-    return LibraryTab(shelf, library, *build_carriers(), shown, downloads, saved, about, upload, opened)
+            listing = build_library(cards.Thumbnails(services.store).get, words)
+    return LibraryTab(shelf, listing, *build_carriers(), shown, downloads, saved, about, upload, opened)
 
 
 def shown_html(trace_id: str, trace: RoutingTrace | None, words: Words) -> str:
@@ -262,7 +262,7 @@ def wire(
     )
     shown = [shared.trace_id, shared.token, shared.live]
     acted = [*shown, tab.shelf, tab.feed, tab.opened]
-    tab.library.act(on_act, [shared.trace_id, tab.shelf, shared.run_id], acted, **quick)  # type: ignore[attr-defined]
+    tab.listing.act(on_act, [shared.trace_id, tab.shelf, shared.run_id], acted, **quick)  # type: ignore[attr-defined]
     tab.upload.upload(on_upload, [tab.upload, shared.trace_id, tab.shelf, shared.run_id], [*acted, tab.upload], **quick)
     for kind, button in tab.downloads.items():
         button.click(

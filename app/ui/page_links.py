@@ -25,11 +25,11 @@ from app.ui.context import EXAMPLE, Services, Shared
 from app.ui.conversation import Conversation
 from app.ui.experts_pool import Session, pool_of
 from app.ui.following import SO_FAR, ActiveRuns
-from app.ui.library.cards import SHIPPED
-from app.ui.library.links import Target, target
-from app.ui.library.shelf import Shelf
 from app.ui.live.view import selection
 from app.ui.live.wire import pointer
+from app.ui.shelves.cards import SHIPPED
+from app.ui.shelves.links import Target, target
+from app.ui.shelves.shelf import Shelf
 
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 

@@ -26,10 +26,10 @@ from app.ui import gates_tab, library_tab, load_tab, token_tab
 from app.ui.context import Services
 from app.ui.conversation import Turn
 from app.ui.following import ActiveRuns
-from app.ui.library import cards, files, view
-from app.ui.library.links import target
-from app.ui.library.shelf import Item, find, with_deleted, with_item, without_expired
 from app.ui.live.wire import snapshot
+from app.ui.shelves import cards, files, view
+from app.ui.shelves.links import target
+from app.ui.shelves.shelf import Item, find, with_deleted, with_item, without_expired
 from tests.fake_engine import FakeEngine
 from tests.make_recording import both_modes, write_recording
 from tests.make_traces import make_mixed_trace, make_trace, without_rows
@@ -68,7 +68,7 @@ class Page:
 
     def act(self, what: Any, trace_id: Any, shown: Any = None, shelf: Any = (), run_id: str = "") -> dict[Any, Any]:
         event = gr.EventData(None, {"what": what, "id": trace_id})
-        return self.call(self.tab.library, "act", event, shown, shelf, run_id)
+        return self.call(self.tab.listing, "act", event, shown, shelf, run_id)
 
     def refresh(self, shown: Any, shelf: Any = (), turns: Any = (), open_tab: str = library_tab.NAME) -> dict[Any, Any]:
         return self.call(self.shared.trace_id, "change", shown, open_tab, shelf, turns)
@@ -294,7 +294,7 @@ def test_only_the_sessions_own_can_be_deleted(page: Page) -> None:
     "data", [None, {}, {"what": "open"}, {"what": "drop", "id": "a"}, {"what": "open", "id": 7}, "x"]
 )
 def test_what_is_no_action_changes_nothing(page: Page, data: Any) -> None:
-    result = page.call(page.tab.library, "act", gr.EventData(None, data), None, (), "")
+    result = page.call(page.tab.listing, "act", gr.EventData(None, data), None, (), "")
     assert all(is_skipped(value) for value in result.values())
     assert "no longer in memory" in page.act("open", "unknown")[page.tab.opened]
 

@@ -15,9 +15,9 @@ from app.settings import Settings
 from app.ui.context import EXAMPLE
 from app.ui.conversation import Turn
 from app.ui.header import badge, header_html
-from app.ui.library.links import Target
 from app.ui.page import build_page, checked_theme
 from app.ui.page_links import linked, turn_position
+from app.ui.shelves.links import Target
 from tests.fake_engine import FakeEngine
 from tests.make_traces import make_trace
 from tests.ui.tab_page import is_skipped

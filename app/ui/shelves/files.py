@@ -21,7 +21,7 @@ from analysis.trace import RoutingTrace
 from analysis.trace_csv import csv_blocks
 from analysis.words import Words
 from app import __version__
-from app.ui.library.cards import edits_of, mode_of, model_of, shape, title_of
+from app.ui.shelves.cards import edits_of, mode_of, model_of, shape, title_of
 
 MOST_FILES = 20
 """Files opened at once; further ones are not."""

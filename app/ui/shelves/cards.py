@@ -23,7 +23,7 @@ from analysis.trace import Phase, RoutingTrace
 from analysis.words import LANGUAGES, Words
 from app.engine.catalogue import Shipped, shipped
 from app.server.store import TraceStore
-from app.ui.library.shelf import Item, Shelf
+from app.ui.shelves.shelf import Item, Shelf
 
 PROMPT_CHARS = 400
 ANSWER_CHARS = 240
