@@ -66,9 +66,8 @@ def compare_folders(
     Raises:
         UserError: a folder, label, phase or number that cannot be used, or a damaged file.
     """
-    found = compare_entries(
-        find_entries(folders), by, phase, control, cluster, groups, permutations, seed, min_rows, min_count, confirmed
-    )
+    made = plan(find_entries(folders), by, phase, groups, cluster)
+    found = compare_plan(made, by, control, cluster, permutations, seed, min_rows, min_count, confirmed)
     apart = modes_sampled_apart(folders) if by == "mode" else []
     cautions = tuple(
         f"{folder}: the modes were sampled with different settings, which may cause a difference by itself; "
@@ -78,31 +77,9 @@ def compare_folders(
     return replace(found, cautions=cautions)
 
 
-def compare_entries(
-    entries: Sequence[Entry],
-    by: str = "mode",
-    phase: str = "generated",
-    control: str = "none",
-    cluster: str | None = None,
-    groups: Sequence[str] = (),
-    permutations: int = PERMUTATIONS,
-    seed: int = 0,
-    min_rows: int = MIN_ROWS,
-    min_count: int = MIN_COUNT,
-    confirmed: bool = False,
-) -> Comparison:
-    """``compare_folders`` for traces wherever they lie; its cautions are for the caller to find."""
-    made = plan(entries, by, phase, groups, cluster)
-    with Sources() as sources:
-        return compare_plan(
-            made, by, sources.open, control, cluster, permutations, seed, min_rows, min_count, confirmed
-        )
-
-
 def compare_plan(
     made: Plan,
     by: str,
-    opened: Callable[[Entry], Reading],
     control: str = "none",
     cluster: str | None = None,
     permutations: int = PERMUTATIONS,
@@ -110,12 +87,19 @@ def compare_plan(
     min_rows: int = MIN_ROWS,
     min_count: int = MIN_COUNT,
     confirmed: bool = False,
+    opened: Callable[[Entry], Reading] | None = None,
 ) -> Comparison:
-    """``compare_folders`` for traces that are chosen already; ``opened`` gives what an entry stands for.
+    """``compare_folders`` for traces that are chosen already; ``opened`` gives what an entry stands for, by default
+    what its file holds. Cautions are for the caller to find.
 
     Raises:
         UserError: as ``compare_folders``.
     """
+    if opened is None:
+        with Sources() as sources:
+            return compare_plan(
+                made, by, control, cluster, permutations, seed, min_rows, min_count, confirmed, sources.open
+            )
 
     def measured(part: Plan, by_control: str = control) -> Shares:
         return measure(part, by_control, min_rows, opened)

@@ -42,7 +42,7 @@ class PairSet:
         with self._lock:
             if (phase, control) not in self._found:
                 self._found[phase, control] = compare_plan(
-                    self._plan(phase), "mode", self._open, control, None, self._permutations, self._seed
+                    self._plan(phase), "mode", control, None, self._permutations, self._seed, opened=self._open
                 )
             return self._found[phase, control]
 

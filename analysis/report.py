@@ -19,10 +19,10 @@ from typing import Any
 
 from plotly.offline import get_plotlyjs
 
-from analysis.comparing import Comparison, compare_entries
+from analysis.comparing import Comparison, compare_plan
 from analysis.contrast import PERMUTATIONS
 from analysis.errors import BadValue, NoComparison
-from analysis.recordings import Entry
+from analysis.recordings import Entry, plan
 from analysis.report_experts import experts
 from analysis.report_gather import Recorded, find_entries, gather, merged
 from analysis.report_html import Html, items, join, json_in_script, tag, text
@@ -98,15 +98,14 @@ def read(paths: Sequence[Path], options: Options) -> tuple[Content, list[Entry]]
     found: Comparison | None = None
     why_not: NoComparison | None = None
     try:
-        found = compare_entries(
-            entries,
-            by=options.by,
-            phase=options.phase,
-            control=options.control,
-            cluster=options.cluster,
-            groups=options.groups,
-            permutations=options.permutations,
-            seed=options.seed,
+        made = plan(entries, options.by, options.phase, options.groups, options.cluster)
+        found = compare_plan(
+            made,
+            options.by,
+            options.control,
+            options.cluster,
+            options.permutations,
+            options.seed,
             confirmed=options.confirmed,
         )
     except NoComparison as reason:

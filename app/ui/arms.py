@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from analysis.trace import RoutingTrace
 from app.engine.base import ChatRequest, TokenEvent
@@ -18,6 +20,11 @@ from app.ui.context import Services
 
 GLANCE = 0.2
 """Seconds between two looks at a run, and so between two updates of the page."""
+
+
+Seen = TypeVar("Seen")
+Shown = TypeVar("Shown")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -88,6 +95,17 @@ def answer(
         trace = look.trace
         yield look
     return trace if trace is not None and trace.num_tokens else None
+
+
+def shown_as(show: Callable[[Seen], Shown], working: Generator[Seen, None, Result]) -> Generator[Shown, None, Result]:
+    """What ``show`` makes of everything that ``working`` yields; gives what that gives."""
+    with closing(working):
+        while True:
+            try:
+                seen = next(working)
+            except StopIteration as over:
+                return over.value
+            yield show(seen)
 
 
 class Stops:

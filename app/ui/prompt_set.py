@@ -19,7 +19,7 @@ from analysis.trace import RoutingTrace
 from analysis.words import Words
 from app.engine.base import ChatRequest
 from app.server import limits
-from app.ui.arms import answer
+from app.ui.arms import Look, answer, shown_as
 from app.ui.compare_run import Options, requests_for
 from app.ui.context import Services
 
@@ -72,11 +72,8 @@ def run_set(
         settings = services.settings
         prompts = read_prompts(options.prompt, settings.set_prompts, settings.max_chars, words)
         requests = [requests_for(services, text, options, words, n) for n, text in enumerate(prompts)]
-        view, pairs, began = (
-            replace(view, total=len(prompts)),
-            list[tuple[RoutingTrace, RoutingTrace]](),
-            time.monotonic(),
-        )
+        view, began = replace(view, total=len(prompts)), time.monotonic()
+        pairs: list[tuple[RoutingTrace, RoutingTrace]] = []
         for n, (text, both) in enumerate(zip(prompts, requests, strict=True)):
             left = (time.monotonic() - began) / n * (len(prompts) - n) if n else None
             kept: list[RoutingTrace] = []
@@ -109,18 +106,16 @@ def _answer(
     services: Services, request: ChatRequest, stopped: threading.Event, view: SetView, left: float | None, words: Words
 ) -> Generator[SetView, None, RoutingTrace | None]:
     """One answer of a prompt: the view as it is while the model works; gives the trace."""
-    working = answer(services, request, stopped)
-    while True:
-        try:
-            look = next(working)
-        except StopIteration as over:
-            return over.value
+
+    def shown(look: Look) -> SetView:
         line = words("tabs.set.running", n=view.done + 1, total=view.total)
         if look.waiting:
             line += " " + words("tabs.set.waiting", n=look.waiting)
         elif left is not None:
             line += " " + words("tabs.set.left", seconds=max(1, round(left)))
-        yield replace(view, status=line)
+        return replace(view, status=line)
+
+    return (yield from shown_as(shown, answer(services, request, stopped)))
 
 
 def _row(text: str, thinking: RoutingTrace, direct: RoutingTrace) -> tuple[str, str, str, int, int]:

@@ -15,7 +15,7 @@ from analysis.errors import UserError
 from analysis.trace import Origin, Phase, RoutingTrace
 from analysis.words import Words
 from app.server import limits
-from app.ui.arms import Stops, answer
+from app.ui.arms import Look, Stops, answer, shown_as
 from app.ui.chat import status_html
 from app.ui.context import Services, Shared
 from app.ui.lessons.page_parts import paragraphs, table
@@ -89,15 +89,15 @@ def try_budgets(
         router_scores=False,
     )
     tried: list[Tried] = []
+    line = ""
+
+    def under_way(_: Look) -> tuple[list[Tried], str, bool]:
+        return tried, line, True
+
     for budget in BUDGETS:
-        working, line = answer(services, replace(request, thinking_budget=budget), stopped), _name(budget, words)
-        while True:
-            try:
-                next(working)
-            except StopIteration as over:
-                trace = over.value
-                break
-            yield tried, words("learn.budget.running", budget=line), True
+        line = words("learn.budget.running", budget=_name(budget, words))
+        one = answer(services, replace(request, thinking_budget=budget), stopped)
+        trace = yield from shown_as(under_way, one)
         if stopped.is_set() or trace is None:
             break
         tried.append(Tried(budget, own_thinking(trace), was_cut(trace), trace.text_of("answer")))

@@ -19,7 +19,7 @@ from analysis.words import Words
 from app.engine.recorder import TraceRecorder
 from app.server import limits
 from app.ui import tabs_common as common
-from app.ui.arms import follow_arm
+from app.ui.arms import follow_arm, shown_as
 from app.ui.chat import status_html
 from app.ui.context import Services, Shared
 from app.ui.lessons.page_parts import paragraphs
@@ -123,18 +123,15 @@ def wire(lesson: Lesson, services: Services, shared: Shared) -> None:
 
     def on_go(first: Any, second: Any, language: Any) -> Generator[tuple[Any, ...], None, None]:
         words = Words(language)
+
+        def waiting(before: int) -> tuple[Any, ...]:
+            line = words("page.before_you", n=before) if before else words("learn.contexts.routing")
+            return status_html(line, over=False), gr.skip(), gr.skip(), gr.skip()
+
         try:
-            traces = []
+            traces: list[RoutingTrace] = []
             for text in (first, second):
-                routing = route(services, text)
-                while True:
-                    try:
-                        waiting = next(routing)
-                    except StopIteration as over:
-                        traces.append(over.value)
-                        break
-                    line = words("page.before_you", n=waiting) if waiting else words("learn.contexts.routing")
-                    yield status_html(line, over=False), gr.skip(), gr.skip(), gr.skip()
+                traces.append((yield from shown_as(waiting, route(services, text))))
             both = common_words(*traces)
             if not both:
                 raise BadValue(words("learn.contexts.nothing"))
