@@ -21,7 +21,7 @@ PERMUTATIONS = 100_000
 MAX_PERMUTATIONS = 10_000_000
 RATE = 0.05
 MIN_COUNT = 10  # selections expected of an expert on the side with fewer slots, below which it is not tested
-SKEWED_COUNT = 120  # the same where the other side is much longer; see ``enough_selections``
+SKEWED_COUNT = 120  # the same where the other side is much longer; see ``selections``
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,13 @@ def interval(
 
 
 def enough_selections(shares: Shares, min_count: int = MIN_COUNT) -> np.ndarray:
-    """(L, E) bool: experts that are selected often enough for the test to hold.
+    """(L, E) bool: experts that are selected often enough for the test to hold; ``selections`` says what that is."""
+    expected, needed = selections(shares, min_count)
+    return (expected >= needed) & ~absent_experts(shares.spec)
+
+
+def selections(shares: Shares, min_count: int = MIN_COUNT) -> tuple[np.ndarray, np.ndarray]:
+    """(L, E) selections expected of each expert on the side with fewer slots, (L, 1) how many the test needs there.
 
     Of S and S' slots on the two sides, the difference of two Poisson shares p has skewness² (1 − r)² / ((1 + r) p S)
     with r = S / S' ≤ 1: none at equal lengths, most where a short side meets a long one, and then a rare expert that a
@@ -157,7 +163,7 @@ def enough_selections(shares: Shares, min_count: int = MIN_COUNT) -> np.ndarray:
     shorter = np.minimum(*slots)
     ratio = shorter / np.maximum(np.maximum(*slots), 1)
     needed = np.maximum(min_count, SKEWED_COUNT * (1 - ratio) ** 2 / (1 + ratio))
-    return (rate * shorter >= needed) & ~absent_experts(shares.spec)
+    return rate * shorter, needed
 
 
 def mean_load(shares: Shares, side: int, phase: str = "generated") -> Statistic:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from analysis.coactivation import coactivation_lift, pair_counts
-from analysis.contrast import Contrast, contrast
+from analysis.contrast import Contrast, contrast, selections
 from analysis.errors import BadValue
 from analysis.pooling import Traces, as_traces, one_layer
 from analysis.recordings import Entry, plan
@@ -174,6 +174,9 @@ class Sensitivity:
         difference: a single number in [−1, 1], the mean over prompts; chance 0, n prompts.
         first, second: the share of tokens in either mode, likewise.
         low, high: its interval at ``level``, corrected for all experts tested together.
+        tokens: of all prompts together, in either mode.
+        expected, needed: selections expected of the expert in the mode with fewer tokens, and how many the test needs
+            there: the more, the less alike the modes are in length (``contrast.selections``).
         tested: the expert is selected often enough for that to hold.
         significant: at a false discovery rate of 5% among all tested.
         paired: the same prompts were asked in both modes.
@@ -185,6 +188,9 @@ class Sensitivity:
     low: float
     high: float
     level: float
+    tokens: tuple[int, int]
+    expected: float
+    needed: float
     tested: bool
     significant: bool
     paired: bool
@@ -198,6 +204,7 @@ def sensitivity(found: Contrast, layer: int, expert: int, phase: str = "generate
     """
     router, position = checked_expert(found.shares.spec, layer, expert), found.shares.spec.position(layer)
     place = (position, expert)
+    expected, needed = selections(found.shares)
     first, second = (
         float(side[(slice(None), *place)].mean()) * router.top_k for side in (found.shares.first, found.shares.second)
     )
@@ -216,6 +223,9 @@ def sensitivity(found: Contrast, layer: int, expert: int, phase: str = "generate
         float(max(-1.0, found.low[place] * router.top_k)),
         float(min(1.0, found.high[place] * router.top_k)),
         found.level,
+        found.shares.rows,
+        float(expected[place]),
+        float(needed[position, 0]),
         bool(found.tested[place]),
         bool(found.significant[place]),
         found.shares.paired,

@@ -1,8 +1,9 @@
 """A finding in words: a tested contrast → three sentences that claim no more than the test shows.
 
 Knows ``Contrast`` and the locales' ``finding`` section. The first sentence says what was found and how sure it is, the
-second how large the largest difference is against chance, the third what it may still be due to; where a discovery was
-to be confirmed, a fourth says what became of it.
+second how large the largest difference is against chance, the third what it may still be due to. Under a control the
+first says what is left of the finding without it, the second what is found under it. Where a discovery was to be
+confirmed, a fourth says what became of it.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ class Finding:
         control: "none", "token" or "position".
         coverage: the least share of a side's rows that the control matched; 1 without one.
         uncontrolled: significant experts without the control; None without one.
+        uncontrolled_tested: experts tested without the control; None without one.
         kept: those of them that the control leaves significant, with the same sign.
         confirmation: None where nothing was to be confirmed.
     """
@@ -81,6 +83,7 @@ class Finding:
     control: str = "none"
     coverage: float = 1.0
     uncontrolled: int | None = None
+    uncontrolled_tested: int | None = None
     kept: int = 0
     confirmation: Confirmed | None = None
 
@@ -134,6 +137,7 @@ def finding(
         control=control,
         coverage=min(shares.coverage) if shares.coverage else 1.0,
         uncontrolled=None if uncontrolled is None else int(uncontrolled.significant.sum()),
+        uncontrolled_tested=None if uncontrolled is None else int(uncontrolled.tested.sum()),
         kept=kept,
         confirmation=None if confirmation is None else _confirmed(confirmation),
     )
@@ -154,64 +158,72 @@ def _confirmed(found: Confirmation) -> Confirmed:
 def in_words(found: Finding, words: Words | None = None) -> list[str]:
     """Three sentences, or four with a confirmation, in the language of ``words`` (English by default)."""
     say = words or Words("en")
-    first, second = found.groups
-    phase = say(f"finding.phase.{found.phases[0]}")
-    sample = say(
-        f"finding.sample.{'paired' if found.paired else 'unpaired'}",
-        n=found.prompts[0],
-        m=found.prompts[1],
-        phase=say("finding.phase.each") if found.phases[0] != found.phases[1] else phase,
-    )
+    facts = _facts(found, say)
     last = [] if found.confirmation is None else [_of_confirmation(found, found.confirmation, say)]
+    closing = say(f"finding.closing.{_closing(found)}", **facts)
     if not found.tested:
-        opening = say("finding.nothing_tested", a=first, b=second, sample=sample)
-        return [opening, say("finding.size.nothing_tested", least=MIN_COUNT), _closing(found, say), *last]
+        key = "finding.nothing_tested" if found.control == "none" else "finding.left.nothing_tested"
+        return [say(key, **facts), say("finding.size.nothing_tested", least=MIN_COUNT), closing, *last]
     outcome = "some" if found.significant else "none" if found.reachable else "too_few"
-    opening = say(
-        f"finding.{outcome}",
-        a=first,
-        b=second,
-        sample=sample,
-        significant=f"{found.significant:,}",
-        tested=f"{found.tested:,}",
-        rate=f"{RATE:.0%}",
-        smallest=f"{found.smallest_p:.2g}",
-        visible=f"{found.fewest_visible:,}",
-        whole=say(
+    size = say(f"finding.size.{'significant' if found.significant else 'not_significant'}", **facts)
+    if found.control == "none":
+        said = [say(f"finding.{outcome}", **facts), size[0].upper() + size[1:]]
+    else:
+        said = [say(f"finding.left.{_left(found)}", **facts), say(f"finding.under.{outcome}", size=size, **facts)]
+    return [*said, closing, *last]
+
+
+def _facts(found: Finding, say: Words) -> dict[str, str]:
+    """Everything that a sentence may name, as it is written."""
+    phase = say(f"finding.phase.{'each' if found.phases[0] != found.phases[1] else found.phases[0]}")
+    kind = "paired" if found.paired else "unpaired"
+    known = ("among", "explains", "others") if found.control != "none" else ()
+    return {
+        "a": found.groups[0],
+        "b": found.groups[1],
+        "sample": say(f"finding.sample.{kind}", n=found.prompts[0], m=found.prompts[1], phase=phase),
+        "significant": f"{found.significant:,}",
+        "tested": f"{found.tested:,}",
+        "rate": f"{RATE:.0%}",
+        "smallest": f"{found.smallest_p:.2g}",
+        "visible": f"{found.fewest_visible:,}",
+        "whole": say(
             f"finding.layers.{'apart' if found.layers_reachable else 'too_few'}",
             apart=found.layers_apart,
             layers=found.layers,
         ),
-    )
-    size = say(
-        f"finding.size.{'significant' if found.significant else 'not_significant'}",
-        a=first,
-        b=second,
-        layer=found.layer,
-        expert=found.expert,
-        first=f"{found.share_first:.2%}",
-        second=f"{found.share_second:.2%}",
-        chance=f"{found.chance:.2%}",
-        low=_points(found.low),
-        high=_points(found.high),
-        level=_level(found.level),
-    )
-    return [opening, size, _closing(found, say), *last]
+        "layer": str(found.layer),
+        "expert": str(found.expert),
+        "first": f"{found.share_first:.2%}",
+        "second": f"{found.share_second:.2%}",
+        "chance": f"{found.chance:.2%}",
+        "low": _points(found.low),
+        "high": _points(found.high),
+        "level": _level(found.level),
+        "kept": f"{found.kept:,}",
+        "before": f"{found.uncontrolled or 0:,}",
+        "coverage": f"{found.coverage:.0%}",
+        **{name: say(f"finding.control.{found.control}.{name}") for name in known},
+    }
 
 
-def _closing(found: Finding, say: Words) -> str:
+def _left(found: Finding) -> str:
+    """What became, under the control, of the experts that are significant without it."""
+    if found.uncontrolled:
+        return "kept" if found.kept else "gone"
+    if not found.significant:
+        return "nothing"
+    return "only" if found.uncontrolled_tested else "only_tested"
+
+
+def _closing(found: Finding) -> str:
     if found.control == "none":
-        key = "uncontrolled" if found.significant else "silence"
-    elif not found.uncontrolled:
-        key = f"{found.control}_{'only' if found.significant else 'nothing'}"
-    else:
-        key = f"{found.control}_kept" if found.kept else f"{found.control}_gone"
-    return say(
-        f"finding.closing.{key}",
-        kept=f"{found.kept:,}",
-        before=f"{found.uncontrolled or 0:,}",
-        coverage=f"{found.coverage:.0%}",
-    )
+        return "uncontrolled" if found.significant else "silence"
+    if not found.tested:
+        return "untested" if found.uncontrolled else "nothing"
+    if found.kept or not found.uncontrolled:
+        return "found" if found.significant else "nothing"
+    return "other" if found.significant else "gone"
 
 
 def _of_confirmation(found: Finding, confirmation: Confirmed, say: Words) -> str:
@@ -233,7 +245,9 @@ def _of_confirmation(found: Finding, confirmation: Confirmed, say: Words) -> str
         f"finding.confirmation.{key}",
         first=first,
         second=second,
-        control="" if found.control == "none" else say(f"finding.confirmation.control.{found.control}"),
+        control=""
+        if found.control == "none"
+        else say("finding.confirmation.control", among=say(f"finding.control.{found.control}.among")),
         confirmed=f"{confirmation.confirmed:,}",
         discovered=f"{confirmation.discovered:,}",
         tested=f"{confirmation.tested:,}",

@@ -38,15 +38,10 @@ def saturation(earlier: Traces, later: Traces, phase: str = "all") -> Statistic:
     for index, (old, new) in enumerate(zip(before, after, strict=True)):
         if not np.array_equal(old.token_ids, new.token_ids):
             raise BadValue(f"Saturation compares the same texts, but the tokens of pair {index} differ.")
-        start = max(old.row_start, new.row_start)
-        stop = max(start, min(old.row_start + old.num_rows, new.row_start + new.num_rows))
-        rows = new.rows_in(phase)[start - new.row_start : stop - new.row_start]
-        first = old.expert_ids[start - old.row_start : stop - old.row_start][rows]
-        second = new.expert_ids[start - new.row_start : stop - new.row_start][rows]
-        shared, _, sizes = _compared(first, second, spec.no_expert)
-        n += len(first)
-        total += np.divide(shared, sizes, out=np.zeros(shared.shape), where=sizes > 0).sum(axis=0)
-        counted += (sizes > 0).sum(axis=0)
+        tokens, shares = _shares(old, new, phase)
+        n += len(tokens)
+        total += np.nansum(shares, axis=0)
+        counted += np.isfinite(shares).sum(axis=0)
     return Statistic(
         "router saturation",
         np.divide(total, counted, out=np.full(total.shape, np.nan), where=counted > 0),
@@ -55,6 +50,32 @@ def saturation(earlier: Traces, later: Traces, phase: str = "all") -> Statistic:
         unit="share of experts",
         chance=per_layer(spec, lambda layer: layer.top_k / layer.num_experts),
         n=n,
+        phase=phase,
+    )
+
+
+def token_overlap(a: RoutingTrace, b: RoutingTrace, phase: str = "all") -> Statistic | None:
+    """|A ∩ B| / k, token by token: the share of a token's experts in ``b`` that it uses in ``a``, too, where both are
+    recordings of one text; ``saturation`` is its mean. None where their tokens differ.
+
+    Axes token (labels: its index), layer; in [0, 1], chance k / E. NaN for rows without an expert in the layer. Tokens
+    whose row either lacks are left out; ``phase`` is that of ``b``.
+
+    Raises:
+        BadValue: the routers differ, or there is no such phase.
+    """
+    spec = as_traces((a, b))[1].spec
+    if not np.array_equal(a.token_ids, b.token_ids):
+        return None
+    tokens, shares = _shares(a, b, phase)
+    return Statistic(
+        "overlap of a token's experts",
+        shares,
+        ("token", "layer"),
+        {"token": tokens.tolist(), "layer": spec.layer_numbers},
+        unit="share of experts",
+        chance=per_layer(spec, lambda layer: layer.top_k / layer.num_experts),
+        n=len(tokens),
         phase=phase,
     )
 
@@ -104,6 +125,19 @@ def jaccard_by_chance(experts: int, top_k: int) -> float:
     ways = [comb(top_k, shared) * comb(experts - top_k, top_k - shared) for shared in range(top_k + 1)]
     overlap = sum(way * shared / (2 * top_k - shared) for shared, way in enumerate(ways))
     return overlap / comb(experts, top_k)
+
+
+def _shares(old: RoutingTrace, new: RoutingTrace, phase: str) -> tuple[np.ndarray, np.ndarray]:
+    """Of two recordings of one text: (M,) the tokens in ``phase`` whose row both have, and (M, L) the share of the
+    experts of ``new`` that ``old`` has; NaN where ``new`` has none."""
+    start = max(old.row_start, new.row_start)
+    stop = max(start, min(old.row_start + old.num_rows, new.row_start + new.num_rows))
+    rows = new.rows_in(phase)[start - new.row_start : stop - new.row_start]
+    first = old.expert_ids[start - old.row_start : stop - old.row_start][rows]
+    second = new.expert_ids[start - new.row_start : stop - new.row_start][rows]
+    shared, _, sizes = _compared(first, second, new.spec.no_expert)
+    shares = np.divide(shared, sizes, out=np.full(shared.shape, np.nan), where=sizes > 0)
+    return start + np.flatnonzero(rows), shares
 
 
 def _compared(a: np.ndarray, b: np.ndarray, none: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,17 +1,18 @@
 """Recorded folders: their index, and which traces of it make the two sides of a comparison.
 
-Knows ``index.jsonl`` and its keys. Opens no trace.
+Knows ``index.jsonl`` and its keys. Opens no file of a trace.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from analysis.errors import BadValue, NoComparison
+from analysis.trace import RoutingTrace
 
 INDEX = "index.jsonl"
 SETTINGS = "settings.json"
@@ -119,6 +120,28 @@ def read_index(folder: Path, needed: Sequence[str] = (), whole_lines: bool = Fal
                 return
             raise BadValue(f"{path}, line {number} is damaged; mend or remove it.") from None
         yield data
+
+
+def index_entry(
+    file: str, trace: RoutingTrace, prompt: str, digest: str, sample: int = 0, labels: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The line of the index for a recorded ``trace``."""
+    counts, facts = trace.phase_counts(), trace.provenance
+    return {
+        "file": file,
+        "prompt": prompt,
+        "mode": facts["mode"],
+        "hard_switch": facts.get("hard_switch"),
+        "answer": trace.text_of("answer"),
+        "thinking": trace.text_of("thinking"),
+        "thinking_tokens": counts["thinking"],
+        "answer_tokens": counts["answer"],
+        "sample": sample,
+        "seed": facts.get("seed"),
+        "finish_reason": facts.get("finish_reason"),
+        "digest": digest,
+        **(labels or {}),
+    }
 
 
 def sampled_apart(folders: Sequence[Path]) -> list[Path]:

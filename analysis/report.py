@@ -22,6 +22,7 @@ from plotly.offline import get_plotlyjs
 from analysis.comparing import Comparison, compare_plan
 from analysis.contrast import PERMUTATIONS
 from analysis.errors import BadValue, NoComparison
+from analysis.findings import in_words
 from analysis.recordings import Entry, plan
 from analysis.report_experts import experts
 from analysis.report_gather import Recorded, find_entries, gather, merged
@@ -52,6 +53,7 @@ class Options:
     confirmed: bool = False
     language: str = "en"
     title: str = ""
+    places: tuple[str, ...] = ()  # what the commands call the recordings and their report; their paths if empty
 
     def arguments(self) -> list[str]:
         """Those of ``compare`` that are not its defaults, as on the command line."""
@@ -70,7 +72,8 @@ def write_report(paths: Sequence[Path], out: Path, options: Options, version: st
     there already is replaced; any other file is left alone.
 
     Returns:
-        ``{"out", "bytes", "traces", "prompts", "groups", "compared", "significant", "why_not"}``.
+        ``{"out", "bytes", "traces", "prompts", "groups", "compared", "significant", "finding", "why_not"}``;
+        ``finding`` is the first of the sentences that ``compare`` says, None where nothing was compared.
 
     Raises:
         UserError: a path, label or number that cannot be used, a damaged trace, or ``out`` cannot be written.
@@ -88,6 +91,7 @@ def write_report(paths: Sequence[Path], out: Path, options: Options, version: st
         "groups": [group.name for group in content.recorded.groups],
         "compared": found is not None,
         "significant": None if found is None else found.finding.significant,
+        "finding": None if found is None else in_words(found.finding, Words(options.language))[0],
         "why_not": str(content.why_not) if content.why_not else None,
     }
 
@@ -127,7 +131,8 @@ def render(
     words = Words(options.language)
     drawn = pictures(content, entries, words)
     heading = options.title or title(content, words)
-    places = list(map(str, paths))
+    places = list(options.places or map(str, paths))
+    out = Path(out.name) if options.places else out
     compare = ["compare", *places, *options.arguments(), "--json"] if _comparable(content, paths) else []
     report = ["report", *places, "--out", str(out), *options.arguments()]
     report += [f"--language={options.language}"] if options.language != "en" else []

@@ -26,13 +26,22 @@ MIN_ROWS = 4  # rows of a trace in the phase, or matched rows under a control, b
 
 @dataclass(frozen=True)
 class LeftOut:
-    """What a comparison did without, and why; ``str`` says it in English."""
+    """What a comparison did without, and why; ``str`` says it in English.
+
+    Attributes:
+        values: what the sentence names; of a trace that was too short ("short") also its ``prompt`` and ``mode``, of
+            prompts with too little in common ("unmatched") also their texts, ``prompts``.
+    """
 
     reason: str
     values: dict[str, Any] = field(default_factory=dict)
 
-    def in_words(self, words: Words) -> str:
-        return words(f"finding.left_out.{self.reason}", **self.values)
+    def in_words(self, words: Words, name: str = "") -> str:
+        """``name`` is what to call a trace, by default its file."""
+        values = {**self.values, "name": name or self.values.get("file", "")}
+        if "phase" in values:
+            values["phase"] = words(f"finding.phase.{values['phase']}")
+        return words(f"finding.left_out.{self.reason}", **values)
 
     def __str__(self) -> str:
         return self.in_words(Words("en"))
@@ -94,7 +103,7 @@ def measure(
     strata: tuple[list[Strata], list[Strata]] = ([], [])
     units: tuple[list[Unit], list[Unit]] = ([], [])
     rows, used, effective = [0, 0], [0.0, 0.0], [0.0, 0.0]
-    short = unmatched = 0
+    short, unmatched = 0, list[str]()
     for unit in plan.units:
         sides = reader.read(unit)
         if [bool(side) for side in sides] != [bool(entries) for entries in unit.sides]:
@@ -107,7 +116,7 @@ def measure(
             assert reader.spec is not None
             found = MATCH[control](first, second, reader.spec, min_rows)
             if found is None:
-                unmatched += 1
+                unmatched.append(unit.sides[0][0].prompt)
                 continue
             for side in range(2):
                 shares[side].append(found.shares[side])
@@ -207,8 +216,9 @@ class _Reader:
         if (rows := trace.rows(phase)) < self.min_rows:
             if (entry.path, phase) not in self._short:
                 self._short.add((entry.path, phase))
-                facts = {"file": entry.path.name, "rows": rows, "phase": phase, "least": self.min_rows}
-                self.left_out.append(LeftOut("short", facts))
+                facts = {"rows": rows, "phase": phase, "least": self.min_rows}
+                named = {"file": entry.path.name, "prompt": entry.prompt, "mode": entry.label("mode") or ""}
+                self.left_out.append(LeftOut("short", facts | named))
             return None
         return trace
 
@@ -226,6 +236,10 @@ def _expect_two(plan: Plan, found: list[int], min_rows: int) -> None:
         )
 
 
-def _left_out(plan: Plan, short: int, unmatched: int, min_rows: int) -> list[LeftOut]:
-    counted = (("one_side", plan.unpaired_out), ("too_short", short), ("unmatched", unmatched))
-    return [LeftOut(reason, {"n": n, "least": min_rows}) for reason, n in counted if n]
+def _left_out(plan: Plan, short: int, unmatched: list[str], min_rows: int) -> list[LeftOut]:
+    counted: list[tuple[str, int, dict[str, Any]]] = [
+        ("one_side", plan.unpaired_out, {}),
+        ("too_short", short, {}),
+        ("unmatched", len(unmatched), {"prompts": unmatched}),
+    ]
+    return [LeftOut(reason, {"n": n, "least": min_rows} | more) for reason, n, more in counted if n]

@@ -159,7 +159,7 @@ def _decode(data: bytes) -> RoutingTrace:
     try:
         tensors = safetensors.numpy.load(data)
     except Exception as error:  # the library raises its own, KeyError, TypeError and ValueError on foreign content
-        raise TraceError(f"Its arrays are damaged: {_brief(str(error))}.") from None
+        raise TraceError.said("cut_short" if _cut_short(data) else "arrays_damaged") from error
     missing = [name for name in (*_DTYPES, "expert_ids") if name not in tensors and name not in _OPTIONAL]
     if missing:
         raise TraceError(f"It lacks {', '.join(missing)}.")
@@ -174,6 +174,14 @@ def _decode(data: bytes) -> RoutingTrace:
         **{name: tensors[name] for name in ("token_ids", "phase", "origin", "turn", "step")},
         **{name: tensors.get(name) for name in ROW_ARRAYS},  # type: ignore[arg-type]
     )
+
+
+def _cut_short(data: bytes) -> bool:
+    """Whether the file ends before the last of its arrays does, as its table of contents has it."""
+    start = 8 + int.from_bytes(data[:8], "little")
+    places = [entry.get("data_offsets") for entry in json.loads(data[8:start]).values() if isinstance(entry, dict)]
+    ends = [place[1] for place in places if isinstance(place, list) and len(place) == 2 and type(place[1]) is int]
+    return bool(ends) and max(ends) > len(data) - start
 
 
 def _read_header(data: bytes) -> dict[str, Any]:

@@ -184,6 +184,13 @@ class RoutingRows:
     def __len__(self) -> int:
         return len(self.expert_ids)
 
+    def between(self, first: int, end: int) -> RoutingRows:
+        """The rows of tokens ``first`` up to, not including, ``end``, as far as they are here."""
+        rows = slice(max(0, first - self.start), max(0, end - self.start))
+        arrays = {name: getattr(self, name) for name in ROW_ARRAYS}
+        parts = {name: None if array is None else array[rows] for name, array in arrays.items()}
+        return replace(self, start=max(first, self.start), **parts)  # type: ignore[arg-type]
+
 
 ROW_ARRAYS = (
     "expert_ids",

@@ -48,6 +48,15 @@ def locale(code: str) -> dict[str, str]:
     return dict(_flatten(json.loads((LOCALES / f"{code}.json").read_text(encoding="utf-8")), ""))
 
 
+def section(name: str) -> dict[str, dict[str, str]]:
+    """Language → the texts of one section, by their keys in it: what the browser is given to say for itself."""
+    prefix = f"{name}."
+    return {
+        code: {key.removeprefix(prefix): text for key, text in locale(code).items() if key.startswith(prefix)}
+        for code in LANGUAGES
+    }
+
+
 def _flatten(tree: dict[str, Any], prefix: str) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     for key, value in tree.items():

@@ -112,11 +112,9 @@ def _report(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(summary)
         return 0
-    found = (
-        f"{summary['significant']} experts used differently" if summary["compared"] else "no comparison (it says why)"
-    )
+    found = summary["finding"] if summary["compared"] else "No comparison (it says why)."
     size = f"{summary['bytes'] / 1e6:.1f} MB"
-    print_text(f"{summary['out']}: recordings {summary['traces']}, prompts {summary['prompts']}, {found}; {size}")
+    print_text(f"{summary['out']}: recordings {summary['traces']}, prompts {summary['prompts']}, {size}. {found}")
     return 0
 
 

@@ -84,6 +84,23 @@ def is_local(host: str) -> bool:
         return False
 
 
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """The browser of all tests that need one: Playwright starts once in a process."""
+    from playwright.sync_api import sync_playwright
+
+    from tests.browser import LAUNCH_ARGS, find_chromium
+
+    try:
+        path = find_chromium()
+    except FileNotFoundError as error:
+        pytest.fail(str(error))
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=LAUNCH_ARGS)
+        yield browser
+        browser.close()
+
+
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[Any, str, str]]:
     """The command line in this process: arguments → exit code, standard output, standard error."""

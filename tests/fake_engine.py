@@ -25,7 +25,7 @@ import numpy as np
 
 from analysis.errors import BadValue
 from analysis.trace import LayerSpec, Origin, Phase, RouterSpec, RoutingRows, Step
-from app.engine.base import Capabilities, ChatRequest, ModelCard, RouterEdit, TokenEvent
+from app.engine.base import Candidate, Capabilities, ChatRequest, ModelCard, RouterEdit, TokenEvent
 from app.engine.edit_rules import check_edits, edited_spec
 
 
@@ -51,7 +51,7 @@ class FakeEngine:
         capabilities: Capabilities | None = None,
     ) -> None:
         self.spec = RouterSpec(tuple(LayerSpec(i, experts, top_k) for i in range(layers)))
-        self.capabilities = capabilities or Capabilities(context=4096, logprobs=True)
+        self.capabilities = capabilities or Capabilities(context=4096, logprobs=True, candidates=True)
         self.card = ModelCard(
             "fake", "Fake engine", "It has no weights and repeats what tests tell it.", ("What is 538 + 274?", "Hello")
         )
@@ -88,7 +88,8 @@ class FakeEngine:
         turn = sum(m.role == "user" for m in request.messages) - 1
         key = request.messages[-1].content
         self._keys[tuple(token_id(piece) for piece, *_ in (*prompt, *reply))] = key
-        yield from self._events(prompt, reply, turn, key, request.router_scores, finish, request.edits)
+        for event in self._events(prompt, reply, turn, key, request.router_scores, finish, request.edits):
+            yield replace(event, candidates=candidates_of(event)) if request.candidates else event
 
     def score(
         self,
@@ -174,6 +175,14 @@ class FakeEngine:
         np.put_along_axis(full, named, weights / 2, -1)
         flat = np.ones((count, layers), np.float32)
         return RoutingRows(start, step, ids, weights, full if scores else None, flat, flat * 0.02, flat * 0.6)
+
+
+def candidates_of(event: TokenEvent) -> tuple[Candidate, ...]:
+    """What a sampled token was drawn from: itself, and one other that was half as likely."""
+    if event.origin is not Origin.SAMPLED:
+        return ()
+    other = Candidate(event.token_id + 1, "other", 0.3, 0.2)
+    return Candidate(event.token_id, event.text, 0.6, 0.8), other
 
 
 def experts_of(key: str, spec: RouterSpec) -> np.ndarray:

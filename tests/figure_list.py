@@ -32,6 +32,7 @@ from analysis.figures import confidence, contrast, control, engineering, gates, 
 from analysis.figures import edited as edited_figures
 from analysis.figures import overlap as overlap_figures
 from analysis.figures import specialization as specialization_figures
+from analysis.figures import stages as stage_figures
 from analysis.figures.style import Theme
 from analysis.statistic import Statistic
 from analysis.trace import RoutingTrace
@@ -79,7 +80,12 @@ def _same_word(r: Recordings, words: Words, theme: Theme) -> go.Figure:
 
 def _saturation(r: Recordings, words: Words, theme: Theme) -> go.Figure:
     stages = {f"step {step}": overlap.saturation(r.checkpoints[step], r.checkpoints[LAST]) for step in STEPS}
-    return overlap_figures.saturation(stages, f"step {LAST}", words, theme)
+    return stage_figures.saturation(stages, f"step {LAST}", words, theme)
+
+
+def _stage_token(r: Recordings, words: Words, theme: Theme) -> go.Figure:
+    gates = {f"step {step}": token_metrics.token_gates(r.checkpoints[step][0], TOKEN) for step in (*STEPS, LAST)}
+    return stage_figures.token_experts(gates, 3, r.checkpoints[LAST][0].texts()[TOKEN], words, theme)  # type: ignore[arg-type]
 
 
 def _against(r: Recordings, measure: Callable[[Reading, Reading], Statistic]) -> tuple[Statistic, list[Statistic]]:
@@ -342,12 +348,42 @@ CHAPTERS: dict[str, tuple[Drawn, ...]] = {
             ),
         ),
         Drawn(
+            "shared_by_layer",
+            "overlap.shared_by_layer",
+            "Two checkpoints read one text: the further right the line, the more of a token's experts both use; random "
+            "routing lies on the broken line. One text is an example.",
+            "shared_by_layer(token_overlap(earlier, later), words, theme)",
+            lambda r, w, t: overlap_figures.shared_by_layer(
+                overlap.token_overlap(r.checkpoints[0][0], r.checkpoints[LAST][0]),  # type: ignore[arg-type]
+                w,
+                t,
+            ),
+        ),
+        Drawn(
             "saturation",
-            "overlap.saturation",
+            "stages.saturation",
             "How soon the lines reach 100 % is how early the routing settled; here the bundled model was trained a few "
             "steps on its own answers.",
             "saturation({name: saturation(earlier, last) …}, name_of_last, words, theme)",
             _saturation,
+        ),
+        Drawn(
+            "stage_balance",
+            "stages.balance",
+            "A line that falls towards the broken one says that training spread the load; short texts lie above 0 by "
+            "chance alone.",
+            "balance({name: max_violation(traces) …}, words, theme)",
+            lambda r, w, t: stage_figures.balance(
+                {f"step {step}": metrics.max_violation(r.checkpoints[step]) for step in (*STEPS, LAST)}, w, t
+            ),
+        ),
+        Drawn(
+            "stage_token",
+            "stages.token_experts",
+            "Lit cells left of the line are experts of this token that the last checkpoint uses, too; those right of "
+            "it were given up on the way.",
+            "token_experts({name: token_gates(trace, i) …}, 3, text, words, theme)",
+            _stage_token,
         ),
     ),
     "What an edit of the routing does": (

@@ -65,7 +65,8 @@ def test_controls_say_what_they_keep(run, folder, control):
     data = json.loads(run("compare", folder, "--control", control, "--permutations", 2000, "--json")[1])
     assert data["control"] == control and all(0 < c <= 1 for c in data["coverage"])
     assert data["significant_without_control"] >= data["kept_under_control"] > 0
-    assert "remain significant" in data["sentences"]["en"][2]
+    left = f"{data['kept_under_control']} still differ"
+    assert left in data["sentences"]["en"][0] and "Under the control" in data["sentences"]["en"][1]
 
 
 def test_phases_clusters_and_languages(run, folder):
@@ -120,7 +121,7 @@ def test_mistakes_are_one_line(run, folder, tmp_path):
         ([folder, "--permutations", 3], "--permutations must be from 100"),
         ([folder, "--seed", -1], "--seed must be 0 or more, not -1"),
         ([three, "--confirm"], "--confirm needs at least 4 prompts, 2 for each half; there are 3"),
-        ([folder, "--phase", "thinking"], "0 prompts have at least 4 rows in phase thinking in both 'thinking' and"),
+        ([folder, "--phase", "thinking"], "0 prompts have at least 4 tokens in phase thinking in both 'thinking' and"),
         ([few], "a comparison needs at least 2"),
         ([bad], "00004-thinking-0.safetensors"),
         ([tmp_path], "is not a recording"),

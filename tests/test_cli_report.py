@@ -68,7 +68,26 @@ def test_the_commands_in_it_give_the_same_numbers(run, folder, tmp_path):
 def test_one_trace(run, folder, tmp_path):
     file = next(folder.glob("*.safetensors"))
     code, printed, _ = run("report", file, "--out", tmp_path / "r.html")
-    assert code == 0 and "no comparison" in printed
+    assert code == 0 and "No comparison" in printed
+
+
+def test_what_is_printed_is_the_first_sentence_of_compare(run, folder, tmp_path):
+    """Where nothing could be tested that is said, not that no expert differs."""
+
+    def short(number, line):
+        return make_trace(rows=14, layers=2, experts=64, seed=number, thinking=line["mode"] == "thinking")
+
+    few = write_recording(tmp_path / "few", both_modes(2), short)
+    for place, options, says in (
+        (few, (), "Nothing could be tested"),
+        (few, ("--language", "ja"), "何も検定できません"),
+        (folder, (), "experts"),
+        (folder, ("--control", "token"), "among the same tokens"),
+    ):
+        printed = run("report", place, "--out", tmp_path / "r.html", *QUICK, *options)[1]
+        said = run("compare", place, *QUICK, *options)[1]
+        assert printed.count("\n") == 1 and printed.rstrip().endswith(said.splitlines()[0])
+        assert says in printed and "0 experts" not in printed
 
 
 def test_mistakes_are_one_line(run, folder, tmp_path):

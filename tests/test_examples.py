@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,10 @@ def test_compare_modes_runs() -> None:
     assert "6 layers, 64 experts each, 8 used per token" in said(cells["engine"])
     assert "'recorded': 40" in said(cells["record"]) and "'failed': []" in said(cells["record"])
     for name in ("compare", "control"):
-        assert said(cells[name]).count("\n") == 3 and "20 prompts on both sides" in said(cells[name])
-    assert "Among the same token ids" in said(cells["control"])
+        assert said(cells[name]).count("\n") == 3
+        counted = re.search(r"(\d+) prompts on both sides", said(cells[name]))
+        assert counted and 12 <= int(counted[1]) <= 20  # an answer of few tokens cannot be counted
+    assert "among the same tokens" in said(cells["control"])
     for name in ("dumbbell", "depth"):
         figure = cells[name].outputs[0].data["application/vnd.plotly.v1+json"]
         assert len(figure["data"]) > 1 and "<b>" in figure["layout"]["title"]["text"]

@@ -23,12 +23,14 @@ FINISHED = ("general-rl", "distillation-on")
 def better(run: Path, n: int) -> str:
     """The finished stage that answers more problems rightly when it thinks. The problems are not those of the card."""
     tokenizer = AutoTokenizer.from_pretrained(run / "tokenizer")
+    models = {stage: model for stage in FINISHED if (model := stage_model(run, stage)) is not None}
+    if len(models) == 1:
+        return next(iter(models))
     shares = {}
-    for stage in FINISHED:
-        if (model := stage_model(run, stage)) is not None:
-            tasks = Examiner(model, tokenizer).accuracy(random.Random("choice"), n)["tasks"]
-            shares[stage] = sum(row["thinking"]["share"] for row in tasks)
-            print(f"{stage}: {100 * shares[stage] / len(tasks):.1f}% right when it thinks")
+    for stage, model in models.items():
+        tasks = Examiner(model, tokenizer).accuracy(random.Random("choice"), n)["tasks"]
+        shares[stage] = sum(row["thinking"]["share"] for row in tasks)
+        print(f"{stage}: {100 * shares[stage] / len(tasks):.1f}% right when it thinks")
     return max(shares, key=lambda stage: shares[stage])
 
 

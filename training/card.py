@@ -52,16 +52,20 @@ print(tokenizer.decode(model.generate(**prompt, max_new_tokens=300, do_sample=Fa
 Qwen3's recipe in miniature (`training/` in the project, one command): pretraining on plain text; (1) long-CoT cold
 start; (2) reasoning RL, GRPO with the `trl` library, rewarded for right answers only; (3) thinking mode fusion, with
 every switch and with thinking that is cut by the early-stop sentence; (4) general RL, rewarded for obedience to the
-mode, form, brevity and right answers. Beside it a wider teacher (the four-stage model with experts of twice the
-width, trained on) is distilled into the pretrained model, off-policy and then on-policy. The balancing loss is
-Qwen3's, with the load counted over several batches and over both training processes. Bundled is the stage
-`{stage}`.
+mode, form, brevity and right answers. {distilled}
+The balancing loss is Qwen3's, with the load counted over several batches and over both training processes. Bundled is
+the stage `{stage}`.
 
 Held-out problems are disjoint from training by construction: the split is a hash of the problem (operands, number
 list, word, program, sentence), for facts and conversation of the phrasing; only a step inside another
 problem (47 + 36 within an expression) may be the same small calculation. The problems suggested on ExpertScope's
 page are held out too, but for facts and small talk, which nobody can answer without having seen them.
 """
+
+DISTILLED = """Beside it a wider teacher (the four-stage model with experts of twice the
+width, trained on) is distilled into the pretrained model, off-policy and then on-policy."""
+NOT_DISTILLED = """The recipe's distillation from a wider teacher was not
+part of this run."""
 
 LIMITS = """
 ## What it cannot do
@@ -83,7 +87,9 @@ Licence: Apache-2.0, weights included.
 def model_card(stage: str, pieces: int, figures: Mapping[str, Any] | None) -> str:
     """The card as Markdown; without figures it says that none have been measured."""
     parameters = f"{figures['parameters'] / 1e6:.1f} million parameters" if figures else "about 5 million parameters"
-    head = HEAD.format(parameters=parameters, stage=stage, pieces=pieces)
+    names = [row["stage"] for row in figures.get("stages", ())] if figures else []
+    distilled = NOT_DISTILLED if names and "distillation-on" not in names else DISTILLED
+    head = HEAD.format(parameters=parameters, stage=stage, pieces=pieces, distilled=distilled)
     body = figures_text(figures) if figures else "\n## Figures\n\nNot measured yet: this is a checkpoint on the way.\n"
     return head + body + LIMITS
 

@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase, Qwen3MoeConfig, Qwen3MoeForCau
 from training.data.dialogues import make_dialogue
 from training.decode import written
 from training.encode import Batch, Example, prompt_text
-from training.model import EXPERTS_FUNCTION, Balance, RouterTap
+from training.model import EXPERTS_FUNCTION, Balance, RouterTap, hidden_states
 from training.train import Loss, Recipe, device
 
 LONGEST = 200
@@ -34,11 +34,11 @@ def loss_against(teacher: Qwen3MoeForCausalLM, own: bool) -> Loss:
     def loss(student: Qwen3MoeForCausalLM, batch: Batch, balance: Balance) -> tuple[torch.Tensor, torch.Tensor]:
         wanted = batch.learned[:, 1:]
         with RouterTap(student) as tap:
-            hidden = student.model(input_ids=batch.ids, use_cache=False).last_hidden_state
-            uneven = balance.loss(tap.take(), batch.real.flatten())
+            hidden = hidden_states(student, batch.ids, batch.lengths)
+            uneven = balance.loss(tap.take())
         said = F.log_softmax(student.lm_head(hidden[:, :-1][wanted]), -1)
         with torch.no_grad():
-            known = teacher.model(input_ids=batch.ids, use_cache=False).last_hidden_state
+            known = hidden_states(teacher, batch.ids, batch.lengths)
             meant = F.log_softmax(teacher.lm_head(known[:, :-1][wanted]), -1)
         first, second = (meant, said) if own else (said, meant)
         return F.kl_div(first, second, reduction="sum", log_target=True), uneven
@@ -66,11 +66,11 @@ def own_examples(
 
 def off_policy(run: Path) -> Recipe:
     start = run / "pretraining" / "checkpoint.pt"
-    return Recipe(run / "distillation-off", minutes=70, start=start, lr=2e-3, warmup_steps=50, decay_share=0.7)
+    return Recipe(run / "distillation-off", minutes=80, start=start, lr=2e-3, warmup_steps=50, decay_share=0.7)
 
 
 def on_policy(run: Path) -> Recipe:
     start = run / "distillation-off" / "checkpoint.pt"
     return Recipe(
-        run / "distillation-on", minutes=40, start=start, lr=2e-4, warmup_steps=10, dialogues=64, probe_minutes=0
+        run / "distillation-on", minutes=43, start=start, lr=2e-4, warmup_steps=10, dialogues=64, probe_minutes=0
     )

@@ -61,11 +61,12 @@ def encode(tokenizer: PreTrainedTokenizerBase, dialogues: list[Dialogue]) -> lis
 
 @dataclass(frozen=True)
 class Batch:
-    """Right-padded rows: `ids`, `learned` (true on targets) and `real` (false on padding), all [B, T]."""
+    """Examples one after another in a single row: `ids` and `learned` (true on targets), both [1, T]; `lengths` of the
+    examples, which do not see one another."""
 
     ids: torch.Tensor
     learned: torch.Tensor
-    real: torch.Tensor
+    lengths: tuple[int, ...]
 
 
 def encode_text(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[Example]:
@@ -75,26 +76,19 @@ def encode_text(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[Ex
     return [Example([end, *row.ids, end], 1) for row in rows]
 
 
-def collate(examples: list[Example], pad: int, device: torch.device | str = "cpu") -> Batch:
-    longest = max(len(example.ids) for example in examples)
-    ids = torch.full((len(examples), longest), pad)
-    learned = torch.zeros(len(examples), longest, dtype=torch.bool)
-    real = torch.zeros(len(examples), longest, dtype=torch.bool)
-    for row, example in enumerate(examples):
-        size = len(example.ids)
-        ids[row, :size] = torch.tensor(example.ids)
-        learned[row, example.learned_from : size] = True
-        real[row, :size] = True
-    return Batch(ids.to(device), learned.to(device), real.to(device))
+def collate(examples: list[Example], device: torch.device | str = "cpu") -> Batch:
+    ids = [token for example in examples for token in example.ids]
+    learned = [at >= example.learned_from for example in examples for at in range(len(example.ids))]
+    lengths = tuple(len(example.ids) for example in examples)
+    return Batch(torch.tensor([ids], device=device), torch.tensor([learned], device=device), lengths)
 
 
-def batches_of(examples: list[Example], parts: int, pad: int, device: torch.device | str = "cpu") -> list[Batch]:
-    """The examples cut by length into (at most) `parts` batches of like size, so that little is padded."""
-    ordered = sorted(examples, key=lambda e: len(e.ids))
-    total = sum(len(example.ids) for example in ordered)
+def batches_of(examples: list[Example], parts: int, device: torch.device | str = "cpu") -> list[Batch]:
+    """The examples in their order, cut into (at most) `parts` batches of like size."""
+    total = sum(len(example.ids) for example in examples)
     groups: list[list[Example]] = [[]]
-    for example in ordered:
+    for example in examples:
         if groups[-1] and len(groups) < parts and sum(len(e.ids) for e in groups[-1]) > total / parts:
             groups.append([])
         groups[-1].append(example)
-    return [collate(group, pad, device) for group in groups]
+    return [collate(group, device) for group in groups]

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import (
     AutoModelForCausalLM,
@@ -182,31 +183,62 @@ def stage_model(run: Path, stage: str) -> Qwen3MoeForCausalLM | None:
 
 def stages(run: Path, n: int, seed: int = 2024) -> list[Share]:
     """Of every stage that the run has: accuracy of both modes, obedience, and its routing against the last stage's."""
-    tokenizer = AutoTokenizer.from_pretrained(run / "tokenizer")
-    texts = fixed_texts(tokenizer)
-    models = {stage: model for stage in STAGES if (model := stage_model(run, stage)) is not None}
-    chain = [stage for stage in models if not stage.startswith("distillation")]
-    last = routing.routed(models[chain[-1]], texts)
-    rows = []
-    for stage, model in models.items():
-        print(f"measuring {stage}", file=sys.stderr, flush=True)
-        progress = torch.load(run / stage / "checkpoint.pt", weights_only=True, map_location="cpu")["progress"]
-        examiner = Examiner(model, tokenizer)
-        measured = examiner.accuracy(random.Random(seed), n)
-        obeyed = examiner.obedience(random.Random(seed), n)[0]
-        saturated = routing.saturation(routing.routed(model, texts), last)
-        rows.append(
-            {
-                "stage": stage,
-                "minutes": progress["seconds"] / 60,
-                "tokens": progress["tokens"],
-                "tasks": measured["tasks"],
-                "groups": measured["groups"],
-                "obedience": obeyed,
-                "saturation": saturated,
-            }
-        )
-    return rows
+    routes = {stage: routed for stage in STAGES if (routed := routes_of(run, stage))}
+    last = [stage for stage in routes if not stage.startswith("distillation")][-1]
+    return [
+        {**measured(run, stage, n, seed), "saturation": routing.saturation(routes[stage], routes[last])}
+        for stage in routes
+    ]
+
+
+def routes_of(run: Path, stage: str) -> list[routing.Routed]:
+    """How a stage routes the fixed texts; kept beside its checkpoint, and empty where there is neither."""
+    kept, progress = run / stage / "routes.npz", progress_of(run, stage)
+    if kept.exists():
+        arrays = np.load(kept)
+        if not progress or progress["tokens"] == arrays["trained"]:
+            parts = (np.split(arrays[name], arrays["ends"]) for name in ("tokens", "experts"))
+            return [routing.Routed(*text) for text in zip(*parts, strict=True)]
+    model = stage_model(run, stage)
+    if model is None or not progress:
+        return []
+    found = routing.routed(model, fixed_texts(AutoTokenizer.from_pretrained(run / "tokenizer")))
+    np.savez_compressed(
+        kept,
+        tokens=np.concatenate([text.tokens for text in found]).astype(np.int32),
+        experts=np.concatenate([text.experts for text in found]).astype(np.int16),
+        ends=np.cumsum([len(text.tokens) for text in found])[:-1],
+        trained=progress["tokens"],
+    )
+    return found
+
+
+def measured(run: Path, stage: str, n: int, seed: int = 2024) -> Share:
+    """A stage's accuracy and obedience. They are kept beside its checkpoint, so that they are measured once."""
+    kept, progress = run / stage / "measured.json", progress_of(run, stage)
+    facts = {"stage": stage, "n": n, "seed": seed}
+    if progress:
+        facts |= {"minutes": progress["seconds"] / 60, "tokens": progress["tokens"]}
+    if kept.exists():
+        row = json.loads(kept.read_text(encoding="utf-8"))
+        if {name: row.get(name) for name in facts} == facts:
+            return row
+    model = stage_model(run, stage)
+    if model is None:
+        raise FileNotFoundError(f"{stage} was measured with other settings, and its checkpoint is not there any more")
+    print(f"measuring {stage}", file=sys.stderr, flush=True)
+    examiner = Examiner(model, AutoTokenizer.from_pretrained(run / "tokenizer"))
+    accuracy = examiner.accuracy(random.Random(seed), n)
+    obeyed = examiner.obedience(random.Random(seed), n)[0]
+    row = {**facts, "tasks": accuracy["tasks"], "groups": accuracy["groups"], "obedience": obeyed}
+    kept.write_text(json.dumps(row, indent=1) + "\n", encoding="utf-8")
+    return row
+
+
+def progress_of(run: Path, stage: str) -> dict[str, float]:
+    """Tokens and seconds that a stage's checkpoint was trained for; empty where there is none."""
+    path = run / stage / "checkpoint.pt"
+    return torch.load(path, weights_only=True, map_location="cpu")["progress"] if path.exists() else {}
 
 
 def evaluate(folder: Path = BUNDLED, n: int = 200, seed: int = 2024) -> dict[str, Any]:

@@ -41,4 +41,4 @@ REWARDS = {"obedient": obedient, "well_formed": well_formed, "brief": brief, "ri
 
 
 def recipe(run: Path) -> RLRecipe:
-    return RLRecipe(run / "general-rl", run / "fusion" / "checkpoint.pt", minutes=10, lr=3e-5)
+    return RLRecipe(run / "general-rl", run / "fusion" / "checkpoint.pt", minutes=4, lr=3e-5)

@@ -1,15 +1,19 @@
-"""The shape of the bundled model, its balancing loss, and an experts function that trains quickly on a CPU.
+"""The shape of the bundled model, its balancing loss, and what makes it train quickly on a CPU.
 
 Knows Transformers' Qwen3 MoE classes; knows nothing of data, tokenizers or optimizers. The checkpoint that comes out is
-a plain `Qwen3MoeForCausalLM`: the experts function only changes how the same arithmetic is ordered while training.
+a plain `Qwen3MoeForCausalLM`: the experts and attention functions only change how the same arithmetic is ordered while
+training.
 """
 
 import torch
 import torch.nn.functional as F
 from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
 from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 EXPERTS_FUNCTION = "sorted_loop"
+ATTENTION = "one_by_one"
 
 
 def make_config(vocab_size: int, pad_token_id: int, eos_token_id: int, **overrides: object) -> Qwen3MoeConfig:
@@ -55,8 +59,8 @@ def make_model(config: Qwen3MoeConfig, seed: int = 0) -> Qwen3MoeForCausalLM:
 class Balance:
     """Qwen3's global-batch balancing loss of every layer, `E · Σ f_e p_e`: 1 where perfectly even.
 
-    f, the share of slots that went to expert e (sums to 1), is counted over the last few batches: batches hold
-    dialogues of similar length and so of similar tasks, and an even load is wanted over the mixture, not inside each.
+    f, the share of slots that went to expert e (sums to 1), is counted over the last few batches: an even load is
+    wanted over the mixture, not inside each batch.
     p is the expert's mean probability in the present batch. The counts are `state`, float32 [L, E].
     """
 
@@ -64,16 +68,14 @@ class Balance:
         self.state = torch.zeros(layers, experts, device=device)
         self._keep = keep
 
-    def loss(self, rows: list[tuple[torch.Tensor, torch.Tensor]], real: torch.Tensor) -> torch.Tensor:
-        """The mean over layers, of each layer's `(logits [N, E], ids [N, k])`; `real [N]` is false on padding."""
+    def loss(self, rows: list[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
+        """The mean over layers, of each layer's `(logits [N, E], ids [N, k])`."""
         experts = self.state.shape[1]
-        weight = real.to(torch.float32)
         terms = []
         for layer, (logits, ids) in enumerate(rows):
-            self.state[layer].mul_(self._keep).add_(torch.bincount(ids[real].flatten(), minlength=experts))
+            self.state[layer].mul_(self._keep).add_(torch.bincount(ids.flatten(), minlength=experts))
             share = self.state[layer] / self.state[layer].sum()
-            probability = (weight @ logits.softmax(-1)) / weight.sum()
-            terms.append(experts * (share * probability).sum())
+            terms.append(experts * (share * logits.softmax(-1).mean(0)).sum())
         return torch.stack(terms).mean()
 
 
@@ -166,3 +168,30 @@ def sorted_experts(module, hidden_states, top_k_index, top_k_weights):  # type: 
 
 
 ALL_EXPERTS_FUNCTIONS.register(EXPERTS_FUNCTION, sorted_experts)
+
+
+def positions_of(lengths: tuple[int, ...]) -> torch.Tensor:
+    """`[1, T]`: every token's place in its own example."""
+    return torch.cat([torch.arange(length) for length in lengths]).unsqueeze(0)
+
+
+def hidden_states(model: Qwen3MoeForCausalLM, ids: torch.Tensor, lengths: tuple[int, ...]) -> torch.Tensor:
+    """The last hidden states `[1, T, D]` of examples that stand one after another in a row `ids [1, T]`. Their
+    `lengths` add up to T; none sees another, and nothing is padded."""
+    positions = positions_of(lengths).to(ids.device)
+    before, model.config._attn_implementation = model.config._attn_implementation, ATTENTION
+    try:
+        output = model.model(input_ids=ids, position_ids=positions, lengths=lengths, use_cache=False)
+    finally:
+        model.config._attn_implementation = before
+    return output.last_hidden_state
+
+
+def one_by_one(module, query, key, value, attention_mask, *, lengths, **settings):  # type: ignore[no-untyped-def]
+    """Transformers' attention interface: causal attention of every example with itself. Shapes [1, heads, T, head]."""
+    parts = (part.split(lengths, dim=2) for part in (query, key, value))
+    outputs = [sdpa_attention_forward(module, *part, None, **settings)[0] for part in zip(*parts, strict=True)]
+    return torch.cat(outputs, dim=1), None
+
+
+ALL_ATTENTION_FUNCTIONS.register(ATTENTION, one_by_one)

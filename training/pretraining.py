@@ -17,4 +17,4 @@ def examples(
 
 
 def recipe(run: Path) -> Recipe:
-    return Recipe(run / "pretraining", minutes=45, dialogues=96, warmup_steps=60, decay_share=0.0, probe_minutes=0)
+    return Recipe(run / "pretraining", minutes=11, dialogues=96, warmup_steps=60, decay_share=0.0, probe_minutes=0)

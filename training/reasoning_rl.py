@@ -23,4 +23,4 @@ REWARDS = {"right": right}
 
 
 def recipe(run: Path) -> RLRecipe:
-    return RLRecipe(run / "reasoning-rl", run / "cold-start" / "checkpoint.pt", minutes=15)
+    return RLRecipe(run / "reasoning-rl", run / "cold-start" / "checkpoint.pt", minutes=4)

@@ -47,7 +47,7 @@ def recipe(run: Path) -> Recipe:
     ]
     return Recipe(
         run / "teacher",
-        minutes=50,
+        minutes=30,
         start=start,
         lr=1e-3,
         warmup_steps=50,

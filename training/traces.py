@@ -59,18 +59,20 @@ def stage_texts(tokenizer: object) -> list[tuple[str, str]]:
 
 
 def record_stages(run: Path, to: Path = TRACES / "stages") -> None:
-    """Every stage's routing of the same texts: a folder a stage."""
+    """Every stage's routing of the same texts: a folder a stage. Each is recorded once, in the run's folder."""
     tokenizer = AutoTokenizer.from_pretrained(run / "tokenizer")
     prompts = [
         Prompt(i, (Message("user", text),), {"text": name}) for i, (name, text) in enumerate(stage_texts(tokenizer))
     ]
     shutil.rmtree(to, ignore_errors=True)
     for stage in STAGES:
-        model = stage_model(run, stage)
-        if model is not None:
+        kept = run / stage / "traces"
+        if not kept.exists() and (model := stage_model(run, stage)) is not None:
             model.set_experts_implementation("grouped_mm")
             engine = LocalEngine(model, tokenizer, name=f"mini-qwen3-moe {stage}", revision=stage)
-            _record(engine, prompts, RecordJob(to / stage, forced=True))
+            _record(engine, prompts, RecordJob(kept, forced=True))
+        if kept.exists():
+            shutil.copytree(kept, to / stage)
 
 
 def record_gallery(to: Path = TRACES / "gallery") -> None:

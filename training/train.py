@@ -23,7 +23,7 @@ from training.data.dialogues import single, tokenizer_sample
 from training.decode import greedy
 from training.encode import Batch, Example, batches_of, prompt_text
 from training.log import Log
-from training.model import Balance, RouterTap, make_config, make_model
+from training.model import Balance, RouterTap, hidden_states, make_config, make_model
 from training.optimizer import make_optimizers
 from training.tokenizer import PIECES, train_tokenizer
 from training.workers import Team, team
@@ -87,13 +87,10 @@ def learning_rate(recipe: Recipe, step: int, share: float) -> float:
 
 
 def batch_loss(model: Qwen3MoeForCausalLM, batch: Batch, balance: Balance) -> tuple[torch.Tensor, torch.Tensor]:
-    """(summed cross-entropy of the learned tokens, balancing loss).
-
-    Rows are padded on the right and attention is causal, so padding is never seen by a real token and needs no mask.
-    """
+    """(summed cross-entropy of the learned tokens, balancing loss)."""
     with RouterTap(model) as tap:
-        hidden = model.model(input_ids=batch.ids, use_cache=False).last_hidden_state
-        uneven = balance.loss(tap.take(), batch.real.flatten())
+        hidden = hidden_states(model, batch.ids, batch.lengths)
+        uneven = balance.loss(tap.take())
     wanted = batch.learned[:, 1:]
     logits = model.lm_head(hidden[:, :-1][wanted])
     return F.cross_entropy(logits, batch.ids[:, 1:][wanted], reduction="sum"), uneven
@@ -154,7 +151,7 @@ def _train(
 ) -> Progress:
     config = make_config(len(tokenizer), tokenizer.pad_token_id, tokenizer.eos_token_id, **dict(recipe.overrides))
     model = make_model(config, recipe.seed).to(device())
-    optimizers = make_optimizers(model, recipe.lr)
+    optimizers = make_optimizers(model, recipe.lr, together=together)
     balance = Balance(config.num_hidden_layers, config.num_experts, device())
     progress = Progress()
     checkpoint = recipe.out / "checkpoint.pt"
@@ -184,19 +181,13 @@ def _train(
         for shard in range(together.rank, recipe.shards, together.size):
             rng = random.Random(f"{recipe.seed}:{progress.step}:{shard}")
             drawn = examples(rng, tokenizer, recipe.dialogues // recipe.shards, model)
-            batches += batches_of(drawn, recipe.parts, tokenizer.pad_token_id, device())
-        learned, tokens = together.sum(
-            torch.tensor(
-                [
-                    sum(int(mask.sum()) for mask in masks)
-                    for masks in zip(*((b.learned, b.real) for b in batches), strict=True)
-                ]
-            )
-        ).tolist()
+            batches += batches_of(drawn, recipe.parts, device())
+        counts = torch.tensor([[int(b.learned.sum()), b.ids.numel()] for b in batches]).sum(0)
+        learned, tokens = together.sum(counts).tolist()
         step = torch.zeros(3)
         for batch in batches:
             part, uneven = loss_of(model, batch, balance)
-            share_of_step = int(batch.real.sum()) / tokens
+            share_of_step = batch.ids.numel() / tokens
             (part / learned + balance_weight * share_of_step * uneven).backward()
             step += torch.tensor([part.item() / learned, share_of_step * uneven.item(), 0.0])
         together.sum(gradient)
@@ -297,7 +288,8 @@ def _load(
 ) -> Progress:
     state = torch.load(path, weights_only=True, map_location=device())
     model.load_state_dict(state["model"])
-    for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
-        optimizer.load_state_dict(saved)
-    balance.state.copy_(state["balance"])
+    if "optimizers" in state:  # a checkpoint that was kept (see keep.py) has none: momentum is soon there again
+        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        balance.state.copy_(state["balance"])
     return Progress(**state["progress"])

@@ -36,6 +36,9 @@ class Team:
         return told.tolist()
 
 
+ALONE = Team()
+
+
 @contextmanager
 def team(size: int) -> Iterator[Team]:
     """`with team(2) as team:` runs the block in this process and in size − 1 copies of it, which end with the block.
@@ -43,7 +46,7 @@ def team(size: int) -> Iterator[Team]:
     To be entered before any computation that starts threads.
     """
     if size == 1:
-        yield Team()
+        yield ALONE
         return
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     with tempfile.TemporaryDirectory() as folder:

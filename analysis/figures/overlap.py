@@ -1,11 +1,10 @@
-"""How far two sets of experts agree: through training, and for one word in two contexts.
+"""How far two sets of experts agree: of two recordings of one text, and for one word in two contexts.
 
 Knows statistics of ``overlap`` and the gates of single tokens.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -20,65 +19,37 @@ from analysis.trace import LayerSpec
 from analysis.words import Words
 
 
-def saturation(stages: Mapping[str, Statistic], last: str, words: Words, theme: Theme) -> go.Figure:
-    """How much of the last checkpoint's routing each earlier one already had: a faint line a layer, their mean bold.
+def shared_by_layer(overlap: Statistic, words: Words, theme: Theme) -> go.Figure:
+    """Two recordings of one text: the share of a token's experts that both use, by layer, as the mean over the tokens
+    and the middle half of them, beside what chance gives.
 
     Args:
-        stages: name of each earlier checkpoint, in the order of training → ``overlap.saturation`` against the last.
-        last: name of the last checkpoint.
+        overlap: ``overlap.token_overlap``.
     """
-    found = list(stages.values())
-    facts = [style.sample(found[0], words)] if found else []
-    facts.append(words("figures.overlap.last", last=style.shown(last)))
-    made = style.figure(
-        words("figures.overlap.saturation_title"), " · ".join(facts), theme, 260, below=style.LEGEND_ROOM
+    layers, ink = overlap.along("layer"), style.INK[theme]
+    title, height = words("figures.overlap.both_title"), style.layers_height(len(layers), least=180)
+    made = style.figure(title, style.sample(overlap, words), theme, height, below=2 * style.LEGEND_ROOM)
+    if not np.isfinite(overlap.values).any():
+        return style.note(made, words("figures.no_rows"), theme)
+    known = np.isfinite(overlap.values).any(axis=0)
+    mean, low, high = np.full((3, len(layers)), np.nan)
+    mean[known] = 100 * np.nanmean(overlap.values[:, known], axis=0)
+    low[known], high[known] = 100 * np.nanquantile(overlap.values[:, known], [0.25, 0.75], axis=0)
+    chance = 100 * np.broadcast_to(np.asarray(overlap.chance), (len(layers),))
+    by_layer.band(made, low, high, ink["grid"], name=words("figures.overlap.middle"))
+    by_layer.ruler(made, chance, theme, name=words("figures.chance"))
+    hover = words(
+        "figures.overlap.both_hover",
+        layer="%{customdata[0]}",
+        value="%{x:.3g}",
+        low="%{customdata[1]:.3g}",
+        high="%{customdata[2]:.3g}",
+        chance="%{customdata[3]:.3g}",
     )
-    table = 100 * np.array([s.values for s in found]).reshape(len(found), -1)
-    if not np.isfinite(table).any():
-        return style.note(made, words("figures.overlap.no_stages"), theme)
-    names, layers, ink = [style.shown(name, 16) for name in stages], found[0].along("layer"), style.INK[theme]
-    chance = 100 * np.broadcast_to(np.asarray(found[0].chance), (len(layers),))
-    known = np.isfinite(table)
-    mean = np.divide(
-        np.nansum(table, axis=1), known.sum(axis=1), out=np.full(len(table), np.nan), where=known.any(axis=1)
-    )
-    for position, layer in enumerate(layers):
-        made.add_scatter(
-            x=names,
-            y=table[:, position],
-            mode="lines",
-            line={"color": style.mixed(ink["ground"], ink["soft"], 0.4), "width": 1},
-            name=words("figures.overlap.layers"),
-            legendgroup="layers",
-            showlegend=position == 0,
-            hovertemplate=words(
-                "figures.overlap.saturation_hover",
-                stage="%{x}",
-                where=words("figures.layer", layer=layer),
-                value="%{y:.3g}",
-                chance=f"{chance[position]:.3g}",
-            )
-            + "<extra></extra>",
-        )
-    made.add_scatter(
-        x=names,
-        y=mean,
-        mode="lines+markers",
-        line={"color": ink["text"], "width": 3},
-        marker={"size": 8},
-        name=words("figures.overlap.mean"),
-        hovertemplate=words(
-            "figures.overlap.saturation_hover",
-            stage="%{x}",
-            where=words("figures.overlap.mean"),
-            value="%{y:.3g}",
-            chance=f"{chance.mean():.3g}",
-        )
-        + "<extra></extra>",
-    )
-    style.level(made, float(chance.mean()), words("figures.chance"), theme)
-    made.update_xaxes(type="category", showgrid=False, title={"text": words("figures.overlap.stage")})
-    return made.update_yaxes(range=[0, 102], title={"text": words("figures.overlap.shared_axis")})
+    facts = [np.asarray(layers), low, high, chance]
+    by_layer.line(made, mean, ink["text"], hover, facts, name=words("figures.overlap.mean_tokens"))
+    made.update_yaxes(**style.layer_axis(layers, words))
+    return made.update_xaxes(range=[0, 102], title={"text": words("figures.overlap.both_axis")})
 
 
 def context_overlap(overlap: Statistic, words: Words, theme: Theme) -> go.Figure:

@@ -39,6 +39,7 @@ def heat(
     columns = [values, ratio, level, *(np.broadcast_to(fact, shape) for fact in facts)]
     made.add_heatmap(
         z=colour.astype(np.float32),
+        meta={"log2": True},  # for whoever reads the cells as numbers, such as the table behind the picture
         customdata=np.stack(columns, -1).astype(np.float32),
         hovertemplate=hover + "<extra></extra>",
         hoverongaps=False,

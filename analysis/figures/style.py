@@ -84,6 +84,7 @@ def figure(title: str, subtitle: str, theme: Theme, plot_height: int, *, below: 
         template=None,
         height=top + plot_height + MARGIN["b"] + below,
         autosize=True,
+        meta={"title": title, "subtitle": subtitle},  # for a page, which knows how wide it is
         margin={**MARGIN, "t": top, "b": MARGIN["b"] + below},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",

@@ -137,6 +137,7 @@ class ChatRequest:
         edits: changes of the routing, for this request alone.
         expert_outputs: also measure what each expert gives (``contribution``, ``output_max``, ``shared_gate``), which
             takes about twice as long.
+        candidates: of how many tokens, the likeliest ones, each sampled token says what its chance was.
     """
 
     messages: tuple[Message, ...]
@@ -147,6 +148,7 @@ class ChatRequest:
     router_scores: bool = False
     edits: tuple[RouterEdit, ...] = ()
     expert_outputs: bool = False
+    candidates: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "messages", tuple(self.messages))
@@ -168,6 +170,22 @@ class ChatRequest:
 
 
 @dataclass(frozen=True)
+class Candidate:
+    """A token that could have been drawn.
+
+    Attributes:
+        token_id, text: the token; half a character is shown by its bytes.
+        probability: what the model gave it, at temperature 1 with nothing cut off; 0 to 1.
+        chance: what it was drawn with: after penalties, temperature, top-k, top-p and min-p; 0 to 1.
+    """
+
+    token_id: int
+    text: str
+    probability: float
+    chance: float
+
+
+@dataclass(frozen=True)
 class TokenEvent:
     """One token, and the routing that became known with it.
 
@@ -186,6 +204,8 @@ class TokenEvent:
         finish_reason: on the last token "stop" or "length" (or "interrupted" where a deadline ended the turn).
         logprob: natural logarithm of the probability that the model, as edited, gave this token at its place, at
             temperature 1; only from ``score`` where it was asked for, and None for the first token.
+        candidates: what a sampled token was drawn from: itself and the likeliest, by falling chance; empty where that
+            was not asked for, or is unknown.
     """
 
     index: int
@@ -198,6 +218,12 @@ class TokenEvent:
     rows: RoutingRows | None = None
     finish_reason: str | None = None
     logprob: float | None = None
+    candidates: tuple[Candidate, ...] = ()
+
+    @property
+    def generated(self) -> bool:
+        """Sampled or inserted in this turn. Earlier answers are sampled, too, but are read again with the prompt."""
+        return self.phase != Phase.PROMPT and self.origin != Origin.TEMPLATE
 
 
 @dataclass(frozen=True)
@@ -213,6 +239,7 @@ class Capabilities:
         edits: routing can be changed for one request.
         context: the longest sequence, in tokens.
         logprobs: ``score`` can say how probable each token of the text was.
+        candidates: sampled tokens can bring what they were drawn from.
     """
 
     gate_weights: bool = True
@@ -223,6 +250,7 @@ class Capabilities:
     edits: bool = True
     context: int = 32768
     logprobs: bool = False
+    candidates: bool = False
 
 
 @dataclass(frozen=True)

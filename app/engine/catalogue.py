@@ -32,7 +32,7 @@ BUNDLED_CARD = ModelCard(
     name=str(BUNDLED),
     title="mini-qwen3-moe",
     about="A small teaching model with Qwen3's mixture-of-experts architecture, trained by this project; "
-    "it is not Qwen. It can add, multiply, sort, spell, and name capitals.",
+    "it is not Qwen. It calculates, sorts, spells, and reads small programs.",
     suggestions=SUGGESTIONS,
     translated={
         "ja": ("538 + 274 は?", "次の数を並べ替えて: 42, 7, 19, 88, 3", "47 × 36 は?", "日本の首都は?"),
@@ -72,6 +72,11 @@ class Shipped:
     thinking_tokens: int | None = None
     answer_tokens: int | None = None
     labels: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def stage(self) -> str:
+        """The stage of training that routed it; "" for a recording that is no stage's."""
+        return self.group if self.link.startswith("stages/") else ""
 
 
 def shipped(folder: Path = TRACES) -> tuple[Shipped, ...]:

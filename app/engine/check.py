@@ -26,6 +26,10 @@ from app.engine.moe_layer import MoELayer, linear_scores
 MATCH = 0.999
 """Least fraction of executed ids that the recomputed selection must share."""
 
+MATCH_COARSE = 0.99
+"""The same of a text read twice, up to a token that was changed, in 16 bits and less: how later tokens are shared out
+among the experts changes the order of sums, and so a rank where two experts all but tie."""
+
 LEAST_SAME = 0.9
 """Least fraction of ids that two ways of running the same text must share in float32."""
 
@@ -50,7 +54,7 @@ class CaptureCheck:
             follow from the router's input.
         output_error: largest difference between the experts' output and the one rebuilt from captured ids, weights and
             the experts' own parameters, relative to the layer's largest output.
-        causal: changing a token changed no earlier row.
+        causal: changing a token changed no earlier row; in 16 bits and less, next to none.
         chunked_match: fraction of ids that agree between a prefill in one pass and one in two chunks.
         decode_match: fraction of ids that agree between prefill and decode of the same tokens.
         quantized: some weights are held in fewer bits than they are computed in.
@@ -256,7 +260,7 @@ def _check_causality(
     model(input_ids=changed, use_cache=False)
     other = capture.drain(ids.shape[1], 0, Step.PREFILL)
     before = same_sets(rows.expert_ids[:at], other.expert_ids[:at])
-    result.causal = before >= MATCH
+    result.causal = before >= (MATCH if _is_exact(model, result) else MATCH_COARSE)
     if not result.causal:
         result.problems.append(f"Changing token {at} changed the routing of earlier tokens.")
     blind = bool((rows.entropy == rows.entropy[:1]).all())  # type: ignore[index]  # every token has the same scores
@@ -278,12 +282,16 @@ def _check_decode(
         result.chunked_match = 0.0
     if result.chunked_match < LEAST_SAME:  # this family reads a prompt whole or not at all
         _, result.decode_match = _behind_cache(model, capture, ids, rows, [0, alone])
-    least = LEAST_SAME if model.dtype == torch.float32 and not result.quantized else LEAST_SAME_COARSE
+    least = LEAST_SAME if _is_exact(model, result) else LEAST_SAME_COARSE
     if result.decode_match < least:
         result.problems.append(
             f"Tokens decoded alone used {result.decode_match:.0%} of the experts they used in prefill "
             f"(expected {least:.0%})."
         )
+
+
+def _is_exact(model: nn.Module, result: CaptureCheck) -> bool:
+    return model.dtype == torch.float32 and not result.quantized
 
 
 def _behind_cache(

@@ -28,12 +28,13 @@ import torch
 import transformers
 
 from analysis.errors import BadValue, CaptureError, ModelError
-from analysis.trace import Origin, Phase, RouterSpec, RoutingRows, RoutingTrace, Step
+from analysis.trace import Origin, Phase, RouterSpec, RoutingRows, RoutingTrace, Step, display_texts
 from app import __version__
 from app.engine.architecture import architecture_of
 from app.engine.base import (
     MODES,
     Architecture,
+    Candidate,
     Capabilities,
     ChatRequest,
     Message,
@@ -201,7 +202,7 @@ class LocalEngine:
         if room < 1:
             raise BadValue.said("context", n=f"{len(prompt):,}", most=f"{self.capabilities.context:,}")
         ids = torch.tensor([t.token_id for t in prompt], device=self.device)
-        sampler = Sampler(sampling, request.seed or 0, ids)
+        sampler = Sampler(sampling, request.seed or 0, ids, request.candidates)
         tracker = PhaseTracker(self.text, prompt, self._stop_ids)
         last_turn = prompt[-1].turn
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -226,6 +227,7 @@ class LocalEngine:
                 else:
                     token_id, origin = drawn, Origin.SAMPLED
                     phase = tracker.label(token_id)
+                candidates = self._candidates(sampler) if origin is Origin.SAMPLED else ()
                 sampler.saw(token_id)
                 stopped = origin is Origin.SAMPLED and token_id in self._stop_ids
                 ended = stopped or count == most
@@ -245,6 +247,7 @@ class LocalEngine:
                     turn=last_turn,
                     rows=found if self._capturing else None,
                     finish_reason=("stop" if stopped else "length") if ended else None,
+                    candidates=candidates,
                 )
                 if ended:
                     return
@@ -369,6 +372,12 @@ class LocalEngine:
             self._instruments.keep(reading, self._instruments.capture.take(len(ids)))
             return [*log_probabilities(logits[: len(following)], following)]
 
+    def _candidates(self, sampler: Sampler) -> tuple[Candidate, ...]:
+        return tuple(
+            Candidate(token, display_texts([self.text.piece(token)])[0], probability, chance)
+            for token, probability, chance in sampler.candidates
+        )
+
     def _prompt_events(
         self, tokens: Sequence[PromptToken], start: int, rows: RoutingRows, decoder: Any, final: bool = False
     ) -> Iterator[TokenEvent]:
@@ -436,4 +445,5 @@ class LocalEngine:
             soft_switch=hybrid,
             context=context,
             logprobs=True,
+            candidates=True,
         )

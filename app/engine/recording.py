@@ -16,6 +16,7 @@ from typing import Any
 
 from analysis import storage
 from analysis.errors import BadValue, UserError
+from analysis.recordings import INDEX, SETTINGS, index_entry
 from analysis.show import edit_text
 from analysis.trace import RoutingTrace
 from app.engine.base import ChatRequest, RouterEdit, SamplingParams
@@ -25,8 +26,6 @@ from app.engine.prompts import Prompt
 from app.engine.recorder import record
 from app.engine.thinking import effective_mode
 
-INDEX = "index.jsonl"
-SETTINGS = "settings.json"
 MAX_SAMPLES = 10_000
 ADDED_SETTINGS: dict[str, Any] = {"edits": [], "expert_outputs": False}
 """Settings that recordings of earlier versions do not name, with the value they had."""
@@ -94,7 +93,7 @@ def run_job(
             say(f"{position}/{len(plan)} {mode}: {error}")
             continue
         storage.save(trace, job.out / name)
-        entry = _index_entry(name, prompt, mode, sample, job, trace)
+        entry = index_entry(name, trace, prompt.text, prompt.digest, sample, prompt.labels)
         _append(job.out / INDEX, entry)
         summary["recorded"] += 1
         left = (time.monotonic() - began) / summary["recorded"] * (len(plan) - position)
@@ -150,27 +149,6 @@ def _request(engine: LocalEngine, job: RecordJob, prompt: Prompt, mode: str, sam
         edits=job.edits,
         expert_outputs=job.expert_outputs,
     )
-
-
-def _index_entry(
-    name: str, prompt: Prompt, mode: str, sample: int, job: RecordJob, trace: RoutingTrace
-) -> dict[str, Any]:
-    counts = trace.phase_counts()
-    return {
-        "file": name,
-        "prompt": prompt.text,
-        "mode": trace.provenance["mode"],
-        "hard_switch": None if job.forced else mode,
-        "answer": trace.text_of("answer"),
-        "thinking": trace.text_of("thinking"),
-        "thinking_tokens": counts["thinking"],
-        "answer_tokens": counts["answer"],
-        "sample": sample,
-        "seed": None if job.forced else job.seed + sample,
-        "finish_reason": trace.provenance.get("finish_reason"),
-        "digest": prompt.digest,
-        **prompt.labels,
-    }
 
 
 def _open_folder(engine: LocalEngine, job: RecordJob) -> dict[str, str]:

@@ -31,7 +31,7 @@ from app.engine.gating import Gating, explain
 from app.engine.models import RUN_ERRORS, first_line, input_device
 from app.engine.moe_layer import ExpertsCall, MoELayer, Place, linear_scores
 
-PROBE_TOKENS = 48
+PROBE_TOKENS = 256
 
 
 @torch.no_grad()

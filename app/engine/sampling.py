@@ -45,9 +45,16 @@ class Sampler:
         params: temperature 0 takes the most likely token.
         seed: of this request's own generator; equal seeds on equal logits draw equal tokens.
         prompt: (P,) ids of the prompt, which penalties may refer to.
+        candidates: how many of the likeliest tokens ``candidates`` holds.
+
+    Attributes:
+        candidates: of the last draw (token id, probability at temperature 1, chance of being drawn), by falling chance:
+            the likeliest tokens, and the drawn one.
     """
 
-    def __init__(self, params: SamplingParams, seed: int, prompt: torch.Tensor) -> None:
+    def __init__(self, params: SamplingParams, seed: int, prompt: torch.Tensor, candidates: int = 0) -> None:
+        self.candidates: list[tuple[int, float, float]] = []
+        self._candidates = candidates
         self.greedy = params.temperature < GREEDY
         self.generator = torch.Generator(device=prompt.device).manual_seed(seed)
         self._ids = prompt.unsqueeze(0)
@@ -70,10 +77,27 @@ class Sampler:
 
     def draw(self, logits: torch.Tensor) -> torch.Tensor:
         """(V,) logits → (1,) token id, on the same device."""
-        scores = self.processors(self._ids, logits.float().unsqueeze(0))
+        logits = logits.float()
+        scores = self.processors(self._ids, logits.unsqueeze(0))[0]
         if self.greedy:
-            return scores.argmax(-1)
-        return torch.multinomial(torch.softmax(scores, -1), 1, generator=self.generator)[0]
+            chances, drawn = scores, scores.argmax(-1, keepdim=True)
+        else:
+            chances = torch.softmax(scores, -1)
+            drawn = torch.multinomial(chances, 1, generator=self.generator)
+        if self._candidates:
+            self.candidates = self._found(logits, chances, drawn)
+        return drawn
+
+    def _found(
+        self, logits: torch.Tensor, chances: torch.Tensor, drawn: torch.Tensor
+    ) -> list[tuple[int, float, float]]:
+        best = chances.topk(min(self._candidates, len(chances))).indices
+        ids = torch.cat([best, drawn])
+        told = torch.stack([ids.double(), torch.softmax(logits, -1)[ids].double(), chances[ids].double()], -1).tolist()
+        rows = {int(token): (int(token), probability, chance) for token, probability, chance in told}
+        if self.greedy:
+            return [(token, p, float(token == int(drawn))) for token, p, _ in rows.values()]
+        return sorted(rows.values(), key=lambda row: -row[2])
 
     def saw(self, token_id: int) -> None:
         """Tell the penalties about a token that was generated or inserted."""

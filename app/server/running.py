@@ -1,4 +1,5 @@
-"""One engine stream in a thread of its own, so that the page can be redrawn, stopped and timed whatever the model does.
+"""One engine stream, or several that take turns, in a thread of its own, so that the page can be redrawn, stopped and
+timed whatever the model does.
 
 Knows streams, tickets and time. Does not know what the events mean, who watches or what is drawn.
 
@@ -11,19 +12,40 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
+from typing import Generic, TypeVar
 
 from app.engine.base import TokenEvent
 from app.engine.scheduler import Ticket
 
 log = logging.getLogger("expertscope")
 
-Timed = tuple[TokenEvent, float]
-"""An event and when it came, in seconds of the monotonic clock."""
+Event = TypeVar("Event")
+Turn = tuple[int, TokenEvent | Exception | None]
+"""What came of which of several streams: an event, what it raised, or None at its end."""
 
 
-class Run:
+def in_turns(streams: Sequence[Callable[[], Generator[TokenEvent, None, None]]]) -> Generator[Turn, None, None]:
+    """One event of each stream after the other until all have ended. One that fails does not end the others."""
+    going = {number: stream() for number, stream in enumerate(streams)}
+    try:
+        while going:
+            for number, stream in list(going.items()):
+                came: TokenEvent | Exception | None
+                try:
+                    came = next(stream, None)
+                except Exception as error:
+                    came = error
+                if not isinstance(came, TokenEvent):
+                    del going[number]
+                yield number, came
+    finally:
+        for stream in going.values():
+            stream.close()
+
+
+class Run(Generic[Event]):
     """Usage, once ``ticket`` has its turn::
 
         run = Run(lambda: engine.stream(request), ticket, seconds=300)
@@ -41,11 +63,11 @@ class Run:
         error: what the stream raised, or None.
     """
 
-    def __init__(self, stream: Callable[[], Generator[TokenEvent, None, None]], ticket: Ticket, seconds: float) -> None:
+    def __init__(self, stream: Callable[[], Generator[Event, None, None]], ticket: Ticket, seconds: float) -> None:
         self._stream, self._ticket = stream, ticket
         self._deadline = time.monotonic() + seconds
         self._changed = threading.Condition()
-        self._events: list[Timed] = []
+        self._events: list[tuple[Event, float]] = []
         self._done = False
         self.ended = ""
         self.error: Exception | None = None
@@ -58,12 +80,12 @@ class Run:
         with self._changed:
             return not self._events and (self._done or bool(self.ended))
 
-    def take(self, timeout: float) -> list[TokenEvent]:
+    def take(self, timeout: float) -> list[Event]:
         """The events since the last call, ``timeout`` seconds from now; earlier only when it is over."""
         return [event for event, _ in self.take_timed(timeout)]
 
-    def take_timed(self, timeout: float) -> list[Timed]:
-        """As ``take``, each with the moment it came."""
+    def take_timed(self, timeout: float) -> list[tuple[Event, float]]:
+        """As ``take``, each with the moment it came, in seconds of the monotonic clock."""
         with self._changed:
             self._changed.wait_for(lambda: self._done or bool(self.ended), timeout)
             if not self._done and not self.ended and time.monotonic() > self._deadline:

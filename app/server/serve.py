@@ -12,6 +12,7 @@ import socket
 import sys
 import webbrowser
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -19,14 +20,14 @@ import gradio as gr
 from analysis import storage
 from analysis.errors import BadValue
 from app.engine.base import Engine
-from app.engine.catalogue import BUNDLED_CARD, shipped
+from app.engine.catalogue import BUNDLED_CARD, TRACES, shipped
 from app.engine.catalogue import EXAMPLE as EXAMPLE_FILE
 from app.engine.scheduler import Scheduler
 from app.server.store import TraceStore
 from app.settings import Settings
 from app.ui.context import EXAMPLE, Services
 from app.ui.page import build_page
-from app.ui.theme import SCRIPT, STYLE, make_theme
+from app.ui.theme import STYLE, head, make_theme
 
 PORTS_TRIED = 100
 
@@ -43,15 +44,17 @@ class Served:
         self.demo.close(verbose=False)
 
 
-def make_services(engine: Engine, settings: Settings) -> Services:
-    """One engine, one queue, one store. The store has the recordings that come along, and the bundled model's holds its
-    example."""
+def make_services(engine: Engine, settings: Settings, traces: Path = TRACES) -> Services:
+    """One engine, one queue, one store. The store has the recordings that come along, in ``traces``, and the bundled
+    model's holds its example."""
     store = TraceStore(settings.kept_traces, settings.kept_megabytes)
     if engine.card is BUNDLED_CARD:
         store.keep(storage.load(EXAMPLE_FILE), EXAMPLE)
-    for recording in shipped():
+    recordings = shipped(traces)
+    for recording in recordings:
         store.offer(recording.id, functools.partial(storage.load, recording.path))
-    return Services(engine, Scheduler(running=1, waiting=settings.max_waiting), store, settings)
+    scheduler = Scheduler(running=1, waiting=settings.max_waiting)
+    return Services(engine, scheduler, store, settings, recordings=recordings)
 
 
 def make_demo(services: Services) -> gr.Blocks:
@@ -67,7 +70,7 @@ def launch_options(settings: Settings) -> dict[str, Any]:
     return {
         "theme": make_theme(),
         "css_paths": [STYLE],
-        "head": f"<script>{SCRIPT.read_text(encoding='utf-8')}</script>",
+        "head": head(),
         "max_file_size": f"{settings.upload_megabytes}mb",
         "max_threads": settings.max_waiting + 48,
         "enable_monitoring": False,

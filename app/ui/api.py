@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 
 from analysis.errors import UserError
-from analysis.trace import Origin, Phase
+from analysis.trace import Phase
 from analysis.words import Words
 from app.server import limits
 from app.ui.context import Services
@@ -91,7 +91,7 @@ def _answer(
     shown: dict[str, Any] = {"thinking": "", "answer": "", "tokens": 0}
     for progress in follow(services, runs, stream, provenance, new_run_id()):
         for event in progress.events:
-            if event.origin in (Origin.SAMPLED, Origin.FORCED):
+            if event.generated:
                 shown["tokens"] += 1
                 if event.phase in (Phase.THINKING, Phase.ANSWER):
                     shown[event.phase.label] += event.text

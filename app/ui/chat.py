@@ -13,14 +13,18 @@ from typing import Any
 import gradio as gr
 
 from analysis.errors import BadValue
+from analysis.trace import RouterSpec
 from analysis.words import Words
 from app.server import limits
-from app.ui import chat_options
+from app.ui import chat_edits, chat_options, chat_pace
+from app.ui.chat_edits import ChatEdits
 from app.ui.chat_options import OptionFields
+from app.ui.chat_pace import PaceFields
 from app.ui.context import Services, Shared
 from app.ui.conversation import LATEX, Conversation, Say, chat_messages, turn_at, unescape
 from app.ui.following import ActiveRuns
 from app.ui.live.wire import pointer
+from app.ui.quiet import QUIET
 from app.ui.turn import Options, TurnView, run_turn
 
 
@@ -40,7 +44,9 @@ class Chat:
     status: gr.HTML
     suggestions: list[gr.Button]
     options: OptionFields
+    pace: PaceFields
     conversation: gr.State
+    edits: ChatEdits
 
 
 def build(services: Services, say: Say, language: str) -> Chat:
@@ -59,7 +65,7 @@ def build(services: Services, say: Say, language: str) -> Chat:
         sanitize_html=True,
         allow_tags=False,
         feedback_options=None,
-        placeholder=f"### {html.escape(say('invite'))}",
+        placeholder=invitation(services.engine.spec, say),
         autoscroll=True,
     )
     with gr.Row(elem_id="suggestions"):
@@ -68,6 +74,7 @@ def build(services: Services, say: Say, language: str) -> Chat:
             for text in card.translated.get(language, card.suggestions)[:4]
         ]
     status = gr.HTML(status_html(), elem_id="status", js_on_load=None)
+    edits = chat_edits.build(Words(language))
     with gr.Row(elem_id="ask", equal_height=True):
         box = gr.Textbox(
             elem_id="box",
@@ -83,8 +90,14 @@ def build(services: Services, say: Say, language: str) -> Chat:
         )
         send = gr.Button(say("send"), elem_id="send", variant="primary", scale=1, min_width=64)
         stop = gr.Button(say("stop"), elem_id="stop", scale=1, min_width=64, interactive=False)
-    options, clear = chat_options.build(services, say)
-    return Chat(chatbot, box, send, stop, clear, status, suggestions, options, conversation)
+    options, pace, clear = chat_options.build(services, say, edits.history)
+    return Chat(chatbot, box, send, stop, clear, status, suggestions, options, pace, conversation, edits)
+
+
+def invitation(spec: RouterSpec, say: Say) -> str:
+    """What an empty chat says, as Markdown: what to do, and what an expert is where there are any."""
+    routed = say("invite_routed", experts=spec.num_experts, top_k=spec.top_k) if spec.num_moe_layers else ""
+    return f"## {html.escape(say('invite'))}\n\n{html.escape(routed)}"
 
 
 def status_html(text: str = "", problem: bool = False, over: bool = True) -> str:
@@ -106,20 +119,15 @@ def wire(chat: Chat, services: Services, runs: ActiveRuns, shared: Shared, say: 
         chat.box,
         chat.send,
         chat.stop,
+        chat.pace.drawn,
         shared.run_id,
         shared.trace_id,
         shared.token,
     ]
     common = [chat.conversation, shared.run_id, *option_list]
     limit = services.settings.max_waiting + 8
-    turn_event: dict[str, Any] = {
-        "outputs": outputs,
-        "show_progress": "hidden",
-        "concurrency_limit": limit,
-        "concurrency_id": "turns",
-        "api_visibility": "private",
-    }
-    quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    turn_event = QUIET | {"outputs": outputs, "concurrency_limit": limit, "concurrency_id": "turns"}
+    turn_event["show_progress_on"] = chat.chatbot  # its dots, until the first words
 
     def start(
         conversation: Conversation,
@@ -195,12 +203,13 @@ def wire(chat: Chat, services: Services, runs: ActiveRuns, shared: Shared, say: 
         button.click(on_suggestion, [button, *common], **turn_event)
     chat.chatbot.retry(on_retry, common, **turn_event)
     chat.chatbot.edit(on_edit, common, **turn_event)
-    chat.stop.click(on_stop, shared.run_id, None, queue=False, **quick)
+    chat.stop.click(on_stop, shared.run_id, None, queue=False, **QUIET)
     asked = [chat.conversation, shared.run_id]
     shown = [chat.conversation, chat.chatbot, chat.status, shared.live, shared.trace_id, shared.token]
-    chat.chatbot.undo(on_undo, asked, [*shown, chat.box], **quick)
-    gr.on([chat.clear.click, chat.chatbot.clear], on_clear, asked, shown, **quick)
+    chat.chatbot.undo(on_undo, asked, [*shown, chat.box], **QUIET)
+    gr.on([chat.clear.click, chat.chatbot.clear], on_clear, asked, shown, **QUIET)
     chat_options.wire(chat.options, services)
+    chat_pace.wire(chat.pace, runs, shared)
 
 
 def shown_of(conversation: Conversation, say: Say) -> tuple[Any, ...]:
@@ -216,8 +225,9 @@ def as_updates(views: Iterator[TurnView], say: Say, *, from_box: bool = False) -
     Args:
         from_box: the text was taken from the box, which is emptied once the turn has begun.
     """
-    begun = False
+    begun, last = False, chat_pace.drawn_html(None, say)
     for view in views:
+        drawn = chat_pace.drawn_html(view.newest, say)
         running = bool(view.run_id)
         box: Any = gr.skip()
         if from_box and not begun and not view.problem:
@@ -233,11 +243,12 @@ def as_updates(views: Iterator[TurnView], say: Say, *, from_box: bool = False) -
             box,
             gr.update(interactive=not running),
             gr.update(interactive=running),
+            drawn if drawn != last else gr.skip(),
             view.run_id,
             None if view.cleared else view.trace_id or gr.skip(),
             gr.skip() if begun else None,
         )
-        begun = True
+        begun, last = True, drawn
 
 
 def _notice(sentence: str, width: int) -> tuple[Any, ...]:

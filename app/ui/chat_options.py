@@ -11,14 +11,12 @@ from typing import Any
 import gradio as gr
 
 from app.engine.base import SamplingParams
-from app.engine.catalogue import BUNDLED_CARD
+from app.ui import chat_pace
+from app.ui.chat_pace import PaceFields
 from app.ui.context import Services
 from app.ui.conversation import Say
+from app.ui.quiet import QUIET
 from app.ui.turn import SAMPLING_FIELDS, recommended
-
-PACES = (10, 20, 40, 80)
-BUNDLED_PACE = 20
-"""Tokens a second. The bundled model writes hundreds, too fast to watch; a large one is slower than this by itself."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,8 @@ class OptionFields:
     seed: gr.Textbox
     router_scores: gr.Checkbox
     system: gr.Textbox
-    pace: gr.Dropdown
+    pace: gr.Radio
+    edits: gr.State
 
     def in_order(self) -> list[Any]:
         return [getattr(self, field.name) for field in fields(self)]
@@ -45,8 +44,9 @@ class OptionFields:
         return [getattr(self, name) for name in SAMPLING_FIELDS]
 
 
-def build(services: Services, say: Say) -> tuple[OptionFields, gr.Button]:
-    """The fields, and the button that clears the chat (it stands beside the mode)."""
+def build(services: Services, say: Say, edits: gr.State) -> tuple[OptionFields, PaceFields, gr.Button]:
+    """The fields, with the state of the routing's ``edits``; what belongs to the pace; and the button that clears the
+    chat (it stands beside the mode)."""
     capabilities, settings = services.engine.capabilities, services.settings
     modes = list(capabilities.modes)
     start = recommended(services, modes[0])
@@ -63,6 +63,7 @@ def build(services: Services, say: Say) -> tuple[OptionFields, gr.Button]:
             min_width=200,
         )
         clear = gr.Button(say("clear"), elem_id="clear", size="sm", scale=1, min_width=90)
+    pace = chat_pace.build(services, say)
     with gr.Accordion(say("settings"), open=False, elem_id="options"):
         with gr.Row():
             # Text boxes: a gr.Number without a value becomes 0 as soon as it is drawn.
@@ -96,17 +97,18 @@ def build(services: Services, say: Say) -> tuple[OptionFields, gr.Button]:
             elem_id="scores",
         )
         system = gr.Textbox(value="", label=say("system"), lines=2, max_lines=6, elem_id="system")
-        pace = gr.Dropdown(
-            [(say("pace_all"), 0), *((say("pace_some", n=n), n) for n in PACES)],
-            value=BUNDLED_PACE if services.engine.card is BUNDLED_CARD else 0,
-            label=say("pace"),
-            info=say("pace_info"),
-            filterable=False,
-            elem_id="pace",
-        )
-    return OptionFields(
-        mode, budget, **numbers, max_tokens=most, seed=seed, router_scores=scores, system=system, pace=pace
-    ), clear
+    options = OptionFields(
+        mode,
+        budget,
+        **numbers,
+        max_tokens=most,
+        seed=seed,
+        router_scores=scores,
+        system=system,
+        pace=pace.pace,
+        edits=edits,
+    )
+    return options, pace, clear
 
 
 def wire(options: OptionFields, services: Services) -> None:
@@ -123,8 +125,7 @@ def wire(options: OptionFields, services: Services) -> None:
         on_mode,
         [options.mode, *options.sampling()],
         options.sampling(),
-        show_progress="hidden",
-        api_visibility="private",
+        **QUIET,
     )
 
 

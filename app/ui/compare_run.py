@@ -1,11 +1,12 @@
-"""The same prompt in both modes, one after the other, as a generator of values: waiting, streaming, done or stopped.
+"""The same prompt in both modes at once, as a generator of values: waiting, streaming, done or stopped.
 
-Knows requests, the queue and runs. Does not know Gradio: ``compare_tab`` turns every ``PairView`` into updates. Each
-arm is a turn of its own with its own place in the queue, so that other visitors are served between the two.
+Knows requests, the queue and runs. Does not know Gradio: ``compare_tab`` turns every ``PairView`` into updates. Both
+answers stream in turns, token by token, in one place of the queue.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 from collections.abc import Generator
@@ -19,12 +20,13 @@ from app.engine.base import MODES, ChatRequest, Message, TokenEvent
 from app.engine.recorder import TraceRecorder
 from app.engine.thinking import effective_mode
 from app.server import limits
-from app.ui.arms import follow_arm
+from app.ui.arms import Look, follow_arms
 from app.ui.context import Services
 
 log = logging.getLogger("expertscope")
 
 TOP_K = 20
+REASONS = ("stop", "length", "interrupted", "stopped", "error")
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class ArmView:
     """One answer so far.
 
     Attributes:
-        reason: why it ended ("stop", "length", "interrupted", "stopped"); "" while it is under way or not begun.
+        reason: why it ended, one of ``REASONS``; "" while it is under way or not begun.
         trace_id: id of its trace in the store, once it has ended and any token had come.
     """
 
@@ -127,20 +129,31 @@ def requests_for(
 def run_pair(
     services: Services, options: Options, stopped: threading.Event, words: Words
 ) -> Generator[PairView, None, None]:
-    """Answer the prompt in both modes and yield what to show. Never raises, but for the ``GeneratorExit`` of a visitor
-    who left. After ``stopped`` is set the arm under way ends, and what had arrived is kept."""
+    """Answer the prompt in both modes at once and yield what to show. Never raises, but for the ``GeneratorExit`` of a
+    visitor who left. After ``stopped`` is set both end, and what had arrived is kept; so it is where one fails."""
     view = PairView()
     try:
-        for arm, request in enumerate(build_requests(services, options, words)):
-            name = words(f"tabs.compare.{'ab'[arm]}")
-            for one, key, values in _run_arm(services, request, stopped):
-                arms = (one, view.arms[1]) if arm == 0 else (view.arms[0], one)
-                view = replace(view, arms=arms, status=words(f"tabs.compare.{key}", arm=name, **values))
-                yield view
-            if stopped.is_set():
-                yield replace(view, status=words("tabs.compare.stopped"), running=False)
-                return
-        yield replace(view, status=words("tabs.compare.done"), running=False)
+        engine, requests = services.engine, build_requests(services, options, words)
+        names = [words(f"tabs.compare.{letter}") for letter in "ab"]
+        streams = [functools.partial(engine.stream, request) for request in requests]
+        recorders = [TraceRecorder(engine.spec, engine.provenance(request)) for request in requests]
+        problems: list[str] = []
+        for looks in follow_arms(services, streams, recorders, stopped):
+            arms = tuple(_seen(arm, look, services) for arm, look in zip(view.arms, looks, strict=True))
+            problems += [
+                _problem(name, look.error, words) for name, look in zip(names, looks, strict=True) if look.error
+            ]
+            if looks[0].waiting:
+                line = words("tabs.compare.waiting", n=looks[0].waiting)
+            else:
+                line = " | ".join(_progress(name, arm, words) for name, arm in zip(names, arms, strict=True))
+            view = replace(view, arms=(arms[0], arms[1]), status=line)
+            yield view
+        if problems:
+            yield replace(view, status=" ".join(dict.fromkeys(problems)), problem=True, running=False)
+        else:
+            over = "stopped" if stopped.is_set() else "done"
+            yield replace(view, status=words(f"tabs.compare.{over}"), running=False)
     except UserError as error:
         yield replace(view, status=error.in_words(words), problem=True, running=False)
     except Exception:
@@ -148,23 +161,28 @@ def run_pair(
         yield replace(view, status=words("tabs.fault"), problem=True, running=False)
 
 
-def _run_arm(
-    services: Services, request: ChatRequest, stopped: threading.Event
-) -> Generator[tuple[ArmView, str, dict[str, Any]], None, None]:
-    """(the arm, key of the status line, its values); the last has ``reason`` and, where tokens came, ``trace_id``."""
-    engine, view = services.engine, ArmView()
-    recorder = TraceRecorder(engine.spec, engine.provenance(request))
-    for look in follow_arm(services, lambda: engine.stream(request), recorder, stopped):
-        if look.waiting:
-            yield replace(view, reason=look.reason), "waiting", {"n": look.waiting}
-            continue
-        view = view.add(look.events)
-        if look.trace is not None:
-            kept = services.store.put(look.trace) if look.trace.num_tokens else ""
-            view = replace(view, reason=look.reason, trace_id=kept)
-        begun = view.thinking_tokens or view.answer_tokens or view.reason
-        yield (view, *_progress(view)) if begun else (view, "reading", {})
+def _seen(arm: ArmView, look: Look, services: Services) -> ArmView:
+    """The arm after a look; once it has ended, with its reason and, where tokens came, the id of its trace."""
+    arm = arm.add(look.events)
+    if not look.reason:
+        return arm
+    kept = services.store.put(look.trace) if look.trace is not None and look.trace.num_tokens else ""
+    return replace(arm, reason=look.reason, trace_id=kept)
 
 
-def _progress(view: ArmView) -> tuple[str, dict[str, Any]]:
-    return "running", {"thinking": view.thinking_tokens, "answer": view.answer_tokens}
+def _problem(name: str, error: Exception, words: Words) -> str:
+    """A sentence about an arm that failed. What the engine refuses, it refuses both."""
+    if isinstance(error, UserError):
+        return error.in_words(words)
+    log.error("An answer of a comparison failed.", exc_info=error)
+    return words("tabs.compare.failed", arm=name)
+
+
+def _progress(name: str, arm: ArmView, words: Words) -> str:
+    counts = {"thinking": arm.thinking_tokens, "answer": arm.answer_tokens}
+    if arm.reason:
+        reason = arm.reason if arm.reason in REASONS else "stopped"
+        return f"{name}: {words('tabs.compare.counts', **counts, reason=words(f'tabs.compare.reason.{reason}'))}"
+    if not any(counts.values()):
+        return words("tabs.compare.reading", arm=name)
+    return words("tabs.compare.running", arm=name, **counts)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import gradio as gr
 
 from app.engine.base import Engine
+from app.engine.catalogue import Shipped, shipped
 from app.engine.scheduler import Scheduler
 from app.server.sets import SetStore
 from app.server.store import TraceStore
@@ -18,13 +19,18 @@ EXAMPLE = "example"
 
 @dataclass(frozen=True)
 class Services:
-    """Made once a server. Holds nothing that belongs to a visitor, but for traces and sets under their ids."""
+    """Made once a server. Holds nothing that belongs to a visitor, but for traces and sets under their ids.
+
+    Attributes:
+        recordings: those that come along; the store opens them when they are asked for.
+    """
 
     engine: Engine
     scheduler: Scheduler
     store: TraceStore
     settings: Settings
     sets: SetStore = field(default_factory=SetStore)
+    recordings: tuple[Shipped, ...] = field(default_factory=shipped)
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,7 @@ class Shared:
         trace_id: state, the id in the store of the trace that every tab shows; None before the first.
         token: state, index of the selected token; None for none.
         layer: state, the model's number of the selected layer; None for none.
-        theme: state, "light" or "dark", as the browser shows the page.
+        theme: state, "light" or "dark", as the browser shows the page; "" before it has told.
         language: state, "en", "ja" or "zh".
         run_id: state, id of the visitor's run under way, chat or pasted text; "" for none.
         set_id: state, id of the set of prompts that was answered last; "" for none.

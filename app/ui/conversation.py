@@ -28,6 +28,7 @@ class Turn:
         done: nothing more will come.
         finish_reason: "stop", "length", "stopped", "interrupted" or "error"; "" while it is under way.
         trace_id: id of its trace in the store, "" before there is one.
+        edits: under which edits of the routing it was answered, in words; "" for none.
         mode, effective: the mode that was asked for, and the one that a soft switch made of it.
     """
 
@@ -44,6 +45,7 @@ class Turn:
     mode: str = "thinking"
     effective: str = "thinking"
     inserted: str = ""
+    edits: str = ""
 
     @property
     def tokens_per_second(self) -> float:
@@ -51,6 +53,8 @@ class Turn:
         return tokens / self.seconds if self.seconds > 0.05 and tokens > 1 else 0.0
 
 
+CUT = ("stopped", "length", "interrupted", "error")
+"""Reasons for which an answer ended before the model was done with it."""
 Conversation = tuple[Turn, ...]
 Say = Callable[..., str]
 """``say("thinking_done", n=64, seconds=1.2)``: a text of the page in the visitor's language."""
@@ -86,6 +90,8 @@ def request_messages(conversation: Conversation, text: str, system: str = "") ->
 
 def _turn_messages(turn: Turn, say: Say) -> list[dict[str, Any]]:
     messages: list[dict[str, Any]] = [{"role": "user", "content": _text(turn.user)}]
+    if turn.edits:
+        messages.append({"role": "assistant", "content": _text(say("answered_edited", edits=turn.edits))})
     if turn.thinking or turn.inserted:
         pending = not turn.done and not turn.answer
         title = say("thinking_now" if pending else "thinking_done", n=turn.thinking_tokens)
@@ -96,7 +102,9 @@ def _turn_messages(turn: Turn, say: Say) -> list[dict[str, Any]]:
         messages.append({"role": "assistant", "content": _text(words), "metadata": metadata})
     if turn.answer:
         messages.append({"role": "assistant", "content": _text(turn.answer)})
-    elif turn.done:
+    if turn.done and turn.finish_reason in CUT:
+        messages.append({"role": "assistant", "content": _text(say(f"cut_{turn.finish_reason}"))})
+    elif turn.done and not turn.answer:
         messages.append({"role": "assistant", "content": [{"type": "text", "text": say("no_answer")}]})
     return messages
 

@@ -24,7 +24,7 @@ from app.server import limits
 
 Edits = tuple[RouterEdit, ...]
 
-MAX_EDITS, MAX_PAST, MAX_TEXT = 256, 50, 8000
+MAX_EDITS, MAX_PAST, MAX_TEXT, MAX_LINE = 256, 50, 8000, 160
 ALL = "all"
 MANY = 8
 """Experts of the preset that takes those a phase uses most."""
@@ -133,6 +133,12 @@ def describe(edit: RouterEdit, words: Words) -> str:
     amount = f"{edit.amount:g}" if edit.kind == "top_k" else f"{edit.amount:+g}"
     key = "chip.top_k_one" if edit.kind == "top_k" and edit.amount == 1 else f"chip.{edit.kind}"
     return say(key, where=where, who=who, amount=amount)
+
+
+def in_brief(edits: Sequence[RouterEdit], words: Words) -> str:
+    """The edits in one line that may be cut short; "" for none."""
+    line = "; ".join(describe(edit, words) for edit in edits)
+    return line if len(line) <= MAX_LINE else line[: MAX_LINE - 1] + "…"
 
 
 def usable(trace: RoutingTrace, spec: RouterSpec) -> bool:

@@ -6,7 +6,6 @@ Knows components and their words. Does not know what they do: ``experiment_tab``
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -18,13 +17,12 @@ from app.ui.chat import status_html
 from app.ui.context import Services
 from app.ui.experiment_edits import ALL, PRESETS, History
 from app.ui.experiment_plan import MOST_CONTROLS, PHASES
-from app.ui.experiment_view import chips_html
+from app.ui.experiment_view import chips_html, chips_script
 from app.ui.turn import recommended
 
 NAME = "experiment"
 MOST_ARMS = 2 + MOST_CONTROLS
 FIGURES = ("changed", "moved", "touched", "log_prob")
-CHIPS = Path(__file__).parent / "chips.js"
 
 
 @dataclass(frozen=True)
@@ -53,6 +51,7 @@ class EditParts:
     chips: gr.HTML
     undo: gr.Button
     clear: gr.Button
+    use: gr.Button
     message: gr.HTML
     kind: gr.Dropdown
     layers: gr.Dropdown
@@ -88,8 +87,6 @@ class ResultParts:
     found: gr.HTML
     phase: gr.Dropdown
     figures: dict[str, gr.Plot]
-    folds: dict[str, gr.Accordion]
-    tables: dict[str, gr.Dataframe]
     command: gr.Textbox
 
 
@@ -174,11 +171,13 @@ def _build_edits(services: Services, words: Words) -> EditParts:
             )
             for name in PRESETS
         }
-    chips = gr.HTML(chips_html((), words), elem_id="experiment-chips", js_on_load=CHIPS.read_text(encoding="utf-8"))
+    script = chips_script("experiment-undo")
+    chips = gr.HTML(chips_html((), words), elem_id="experiment-chips", elem_classes="edit-chips", js_on_load=script)
     message = gr.HTML(status_html(), elem_id="experiment-message", js_on_load=None)
     with gr.Row(elem_id="experiment-undo-row"):
         undo = gr.Button(say("undo"), size="sm", min_width=90, interactive=False, elem_id="experiment-undo")
         clear = gr.Button(say("clear"), size="sm", min_width=90, interactive=False, elem_id="experiment-clear")
+        use = gr.Button(say("use"), size="sm", min_width=160, interactive=False, elem_id="experiment-use")
     with gr.Accordion(say("by_hand"), open=False, elem_id="experiment-by-hand"):
         with gr.Row():
             kinds = [(say(f"kind.{kind}"), kind) for kind in EDITS]
@@ -209,7 +208,7 @@ def _build_edits(services: Services, words: Words) -> EditParts:
             max_lines=3,
             elem_id="experiment-text",
         )
-    return EditParts(history, presets, layer, chips, undo, clear, message, kind, many, experts, amount, add, text)
+    return EditParts(history, presets, layer, chips, undo, clear, use, message, kind, many, experts, amount, add, text)
 
 
 def _build_options(services: Services, words: Words, prompt: gr.Textbox) -> OptionParts:
@@ -245,26 +244,16 @@ def _build_result(words: Words) -> ResultParts:
     say = lambda key, **values: words(f"tabs.experiment.{key}", **values)  # noqa: E731
     message = gr.HTML(status_html(), elem_id="experiment-result-message", js_on_load=None)
     plots: dict[str, gr.Plot] = {}
-    folds: dict[str, gr.Accordion] = {}
-    tables: dict[str, gr.Dataframe] = {}
     with gr.Column(visible=False, elem_id="experiment-result") as drawn:
         gr.HTML(f"<h4 class='step'>{say('step_result')}</h4>", js_on_load=None)
         found = gr.HTML("", elem_id="experiment-found", js_on_load=None)
-        common.hint(say("caution"))
+        common.hint(say("caution"), elem_id="experiment-caution")
         phase = common.phase_dropdown(words, PHASES, elem_id="experiment-phase")
         for pair in (FIGURES[:2], FIGURES[2:]):
             with gr.Row(equal_height=False):
                 for name in pair:
                     with gr.Column(min_width=300):
                         plots[name] = common.plot(words, elem_id=f"experiment-{name}")
-                        with gr.Accordion(say("table"), open=False, visible=False) as folds[name]:
-                            tables[name] = gr.Dataframe(
-                                interactive=False,
-                                datatype="str",
-                                max_height=320,
-                                show_label=False,
-                                elem_id=f"experiment-{name}-table",
-                            )
         common.hint(say("reading_hint"))
         command = gr.Textbox(
             label=say("command"),
@@ -274,4 +263,4 @@ def _build_result(words: Words) -> ResultParts:
             buttons=["copy"],
             elem_id="experiment-command",
         )
-    return ResultParts(message, drawn, found, phase, plots, folds, tables, command)
+    return ResultParts(message, drawn, found, phase, plots, command)

@@ -29,13 +29,12 @@ from app.ui.experiment_parts import FIGURES, MOST_ARMS, NAME, ExperimentTab, bui
 from app.ui.experiment_plan import ExperimentView, Options, parting
 from app.ui.experiment_run import run_experiment
 from app.ui.live.wire import pointer
+from app.ui.quiet import DRAWING, QUIET
 from app.ui.turn import recommended
 
 __all__ = ["NAME", "build", "wire"]
 
 log = logging.getLogger("expertscope")
-
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
 def wire(tab: ExperimentTab, services: Services, shared: Shared) -> None:
@@ -56,7 +55,17 @@ def evidence(services: Services, trace_id: Any) -> RoutingTrace | None:
 
 def _wire_edits(tab: ExperimentTab, services: Services, shared: Shared) -> None:
     parts, spec = tab.edits, services.engine.spec
-    outputs = [parts.history, parts.chips, parts.text, parts.undo, parts.clear, parts.message, tab.run, tab.status]
+    outputs = [
+        parts.history,
+        parts.chips,
+        parts.text,
+        parts.undo,
+        parts.clear,
+        parts.use,
+        parts.message,
+        tab.run,
+        tab.status,
+    ]
 
     def shown(words: Words, history: History, running: Any, line: str = "") -> tuple[Any, ...]:
         ready = bool(history.edits)
@@ -66,6 +75,7 @@ def _wire_edits(tab: ExperimentTab, services: Services, shared: Shared) -> None:
             view.chips_html(history.edits, words),
             editing.to_text(history.edits),
             gr.update(interactive=bool(history.past)),
+            gr.update(interactive=ready),
             gr.update(interactive=ready),
             status_html(line),
             gr.skip() if running else gr.update(interactive=ready),
@@ -87,7 +97,7 @@ def _wire_edits(tab: ExperimentTab, services: Services, shared: Shared) -> None:
                 log.exception("An edit could not be made.")
                 refused = words("tabs.fault")
             kept: list[Any] = [gr.skip()] * len(outputs)
-            kept[5] = status_html(refused, problem=True)
+            kept[6] = status_html(refused, problem=True)
             return tuple(kept)
 
         return run
@@ -252,21 +262,17 @@ def _arm_updates(seen: ExperimentView, number: int, seed: Any, words: Words) -> 
 
 def _wire_result(tab: ExperimentTab, services: Services, shared: Shared) -> None:
     out = tab.out
-    outputs = [out.message, out.drawn, out.found]
-    outputs += [part[name] for part in (out.figures, out.folds, out.tables) for name in FIGURES]
+    outputs = [out.message, out.drawn, out.found, *(out.figures[name] for name in FIGURES)]
 
     def draw(words: Words, result: Any, phase: Any, theme: Any) -> tuple[Any, ...]:
         if not isinstance(result, ExperimentView) or not result.finished:
             return "", gr.update(visible=False), *(gr.skip(),) * (len(outputs) - 2)
         drawn = view.draw(result.arms, result.measured, str(phase), words, theme)
-        tables = [getattr(drawn, f"{name}_table") for name in FIGURES]
         return (
             "",
             gr.update(visible=True),
             view.found_html(drawn.sentences),
             *(common.shown(getattr(drawn, name)) for name in FIGURES),
-            *(gr.update(visible=bool(lines)) for _, lines in tables),
-            *({"headers": list(header), "data": [list(line) for line in lines]} for header, lines in tables),
         )
 
     def on_show(number: int, result: Any) -> tuple[Any, ...]:
@@ -278,7 +284,7 @@ def _wire_result(tab: ExperimentTab, services: Services, shared: Shared) -> None
 
     inputs = [shared.open_tab, shared.language, tab.result, out.phase, shared.theme]
     changes = [tab.result.change, shared.open_tab.change, shared.theme.change, out.phase.input]
-    gr.on(changes, common.guarded(NAME, len(outputs))(draw), inputs, outputs, **common.FIGURES)
+    gr.on(changes, common.guarded(NAME, len(outputs))(draw), inputs, outputs, **DRAWING)
     for number, arm in enumerate(tab.arms):
         arm.show.click(
             functools.partial(on_show, number), tab.result, [shared.trace_id, shared.token, shared.live], **QUIET

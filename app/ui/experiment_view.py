@@ -1,4 +1,4 @@
-"""What an experiment shows: the answers with the place where they part, the figures, their tables, and sentences.
+"""What an experiment shows: the answers with the place where they part, the figures, and sentences.
 
 Pure functions of arms and measures. Text of models is escaped here; everything else in the HTML is ours.
 """
@@ -6,9 +6,11 @@ Pure functions of arms and measures. Text of models is escaped here; everything 
 from __future__ import annotations
 
 import html
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,10 +27,15 @@ from app.ui.experiment_edits import Edits, describe, to_text
 from app.ui.experiment_measures import Measures
 from app.ui.experiment_plan import PHASES, Arm, parting
 
-Table = tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]
 """Header and lines."""
 
 SHOWN_EDITS = 3
+CHIPS = Path(__file__).parent / "chips.js"
+
+
+def chips_script(undo: str) -> str:
+    """For ``js_on_load`` of what holds ``chips_html``; ``undo`` is the id of the button that gets the focus last."""
+    return f"const UNDO = {json.dumps(undo)};\n{CHIPS.read_text(encoding='utf-8')}"
 
 
 def chips_html(edits: Edits, words: Words) -> str:
@@ -123,7 +130,7 @@ def answer_html(arm: Arm, mark: int | None, words: Words) -> str:
 
 @dataclass(frozen=True)
 class Drawn:
-    """What is drawn of an experiment. A figure is None where there is nothing to draw; its table is then empty.
+    """What is drawn of an experiment. A figure is None where there is nothing to draw.
 
     Attributes:
         sentences: what was found, plain text.
@@ -134,14 +141,10 @@ class Drawn:
     moved: go.Figure | None = None
     touched: go.Figure | None = None
     log_prob: go.Figure | None = None
-    changed_table: Table = ((), ())
-    moved_table: Table = ((), ())
-    touched_table: Table = ((), ())
-    log_prob_table: Table = ((), ())
 
 
 def draw(arms: Sequence[Arm], measured: Mapping[str, Measures], phase: str, words: Words, theme: Any) -> Drawn:
-    """Figures, tables and sentences of a finished experiment.
+    """Figures and sentences of a finished experiment.
 
     Raises:
         BadValue: there is no such phase.
@@ -166,8 +169,6 @@ def draw(arms: Sequence[Arm], measured: Mapping[str, Measures], phase: str, word
         sentences.append(_log_prob_sentence(found.log_prob, words))
     elif not found.log_prob:
         sentences.append(say("no_log_prob"))
-    titles = [arms[index].title(words) for index in found.arms]
-    columns = [*titles, words("figures.edited.noise")]
     (changed, *others), (moved, *others_moved) = found.changed, found.moved
     return Drawn(
         tuple(sentences),
@@ -175,10 +176,6 @@ def draw(arms: Sequence[Arm], measured: Mapping[str, Measures], phase: str, word
         figures.by_layer("moved", moved, others_moved, found.noise_moved, found.layers, words, theme),
         figures.touched(found.touched[0], found.touched[1:], words, theme) if found.touched else None,
         figures.log_prob(found.log_prob[0], found.log_prob[1:], words, theme) if found.log_prob else None,
-        _layer_table([*found.changed, found.noise], columns, "{:.1f} %", 100.0, words),
-        _layer_table([*found.moved, found.noise_moved], columns, "{:.4f}", 1.0, words),
-        _touched_table(found.touched, titles, words),
-        _log_prob_table(found.log_prob, titles, words),
     )
 
 
@@ -205,40 +202,6 @@ def _log_prob_sentence(found: Sequence[Statistic], words: Words) -> str:
     shown = [f"{signed(float(s.values))} (× {math.exp(float(s.values)):.3g})" for s in found]
     key = "found_log_prob" if len(shown) > 1 else "found_log_prob_alone"
     return words(f"tabs.experiment.{key}", edit=shown[0], controls=", ".join(shown[1:]), n=f"{found[0].n:,}")
-
-
-def _layer_table(found: Sequence[Statistic], titles: Sequence[str], form: str, factor: float, words: Words) -> Table:
-    lines = tuple(
-        (str(layer), *(form.format(factor * float(s.values[i])) if s.n else "–" for s in found))
-        for i, layer in enumerate(found[0].along("layer"))
-    )
-    return (words("tabs.layer"), *titles), lines
-
-
-def _touched_table(found: Sequence[Statistic], titles: Sequence[str], words: Words) -> Table:
-    say = _say(words)
-    lines = [
-        (
-            title,
-            words("figures.edited.expert", layer=layer, expert=expert),
-            *(style.percent(float(value)) for value in (*s.values[i], float(np.asarray(s.chance)[i, 0]))),
-        )
-        for title, s in zip(titles, found, strict=False)
-        for i, (layer, expert) in enumerate(s.along("expert"))
-    ]
-    header = (say("table_arm"), say("table_expert"), say("table_before"), say("table_after"), say("table_uniform"))
-    return (header, tuple(lines)) if lines else ((), ())
-
-
-def _log_prob_table(found: Sequence[Statistic], titles: Sequence[str], words: Words) -> Table:
-    say = _say(words)
-    header = (say("table_arm"), say("table_log_prob"), say("table_factor"), "n")
-    lines = tuple(
-        (title, signed(float(s.values), 4), f"× {math.exp(float(s.values)):.4g}", f"{s.n:,}")
-        for title, s in zip(titles, found, strict=False)
-        if s.n
-    )
-    return (header, lines) if lines else ((), ())
 
 
 def _say(words: Words) -> Callable[..., str]:

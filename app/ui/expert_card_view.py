@@ -20,8 +20,9 @@ from app.ui.experts_pool import Pool, Remembered
 SEED = 0
 
 
-def card(pool: Pool, layer: int, expert: int, phase: str, words: Words) -> str:
-    """The card as HTML, but for the test of ``sensitivity``, which takes longer.
+def card(pool: Pool, layer: int, expert: int, phase: str, words: Words, other: Pool | None = None) -> str:
+    """The card as HTML, but for the test of ``sensitivity``, which takes longer. Recordings of ``other``, whose tokens
+    are shown beside those of ``pool``, are numbered after its own.
 
     Raises:
         BadValue: there is no such phase, layer or expert.
@@ -43,6 +44,7 @@ def card(pool: Pool, layer: int, expert: int, phase: str, words: Words) -> str:
             parts.append(look.section(title, look.shares(rows, words), _say(words, "label_note")))
     served = tokens.occasions(traces, layer, expert, phase)
     parts.append(_served(pool, served, names, words))
+    parts.append(_beside(other, len(pool.ids), layer, expert, phase, words) if other else "")
     parts.append(_vocabulary(pool, layer, expert, phase, words))
     parts.append(_partners(pool, layer, expert, phase, words))
     missed = tokens.near_misses(traces, layer, expert, phase)
@@ -68,6 +70,19 @@ def _served(pool: Pool, served: tokens.Occasions, names: list[str], words: Words
         f"<h5>{html.escape(_say(words, 'at_random', seed=SEED))}</h5>{look.snippet_list(drawn, names, words)}",
         _say(words, "serves_note", n=f"{len(served):,}"),
     )
+
+
+def _beside(other: Pool, before: int, layer: int, expert: int, phase: str, words: Words) -> str:
+    """A few tokens of other recordings that the expert serves too, and how many of theirs it serves."""
+    use = measures.use_share(other.traces, layer, expert, phase)
+    served = tokens.occasions(other.traces, layer, expert, phase)
+    title, n = _say(words, f"beside_{other.name}"), f"{use.n:,}"
+    if not len(served):
+        return look.section(title, look.nothing(_say(words, "beside_none", n=n)))
+    drawn = tokens.snippets(other.traces, tokens.shuffled(served, SEED), look.NEAR)
+    numbers = {"share": percent(float(use.values)), "chance": percent(float(use.chance or 0)), "n": n, "seed": SEED}
+    body = look.snippet_list(drawn, recording_names(other, words), words, first=before)
+    return look.section(title, body, _say(words, "beside_note", **numbers))
 
 
 def _vocabulary(pool: Pool, layer: int, expert: int, phase: str, words: Words) -> str:
@@ -103,7 +118,10 @@ def sensitivity(pool: Pool, layer: int, expert: int, words: Words, contrasts: Re
     except BadValue as error:
         return look.section(title, look.nothing(error.in_words(words)))
     one = measures.sensitivity(found, layer, expert)
-    return look.section(title, look.sensitivity_block(one, words), _say(words, "sensitivity_note"))
+    note = _say(words, "sensitivity_prompts")
+    if one.tested:
+        note = f"{_say(words, 'sensitivity_note')} {note}"
+    return look.section(title, look.sensitivity_block(one, words), note)
 
 
 def found(pool: Pool, phase: str, text: Any, words: Words) -> str:

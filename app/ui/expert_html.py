@@ -8,11 +8,13 @@ escaped; buttons carry what they lead to as ``data-expert`` (layer, expert) or `
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
-from analysis.expert_card import Partners, Sensitivity
+from analysis.contrast import MIN_COUNT
+from analysis.expert_card import MODES, Partners, Sensitivity
 from analysis.expert_tokens import NearMisses, Snippet
 from analysis.expert_vocabulary import TextUse, Vocabulary
 from analysis.figures import style
@@ -55,8 +57,11 @@ def shares(found: Sequence[tuple[str, str, Statistic]], words: Words) -> str:
     return _table(columns, lines)
 
 
-def snippet_list(found: Sequence[Snippet], names: Sequence[str], words: Words, detail: str = "weight") -> str:
-    """Tokens in their contexts, each a button that leads to the token; ``names`` of the pool's recordings."""
+def snippet_list(
+    found: Sequence[Snippet], names: Sequence[str], words: Words, detail: str = "weight", first: int = 0
+) -> str:
+    """Tokens in their contexts, each a button that leads to the token; ``names`` of the recordings they are from, whose
+    numbers in the buttons begin with ``first``."""
     lines = []
     for s in found:
         phase = words(f"figures.phase.{s.phase}")
@@ -65,7 +70,7 @@ def snippet_list(found: Sequence[Snippet], names: Sequence[str], words: Words, d
             facts.append(words(f"tabs.experts.{detail}", weight=f"{s.weight:.3f}", rank=s.rank))
         facts.append(words("tabs.experts.token_of", token=s.token, name=_cut(names[s.recording], 36)))
         lines.append(
-            f"<li><button type='button' class='xp-snippet' data-token='{s.recording},{s.token}'>"
+            f"<li><button type='button' class='xp-snippet' data-token='{first + s.recording},{s.token}'>"
             f"<bdi>{'…' if s.before else ''}{_text(s.before)}"
             f"<mark class='xp-{s.phase}'>{_text(s.text) or '∅'}</mark>{_text(s.after)}{'…' if s.after else ''}</bdi>"
             f"</button><span class='xp-facts'>{html.escape(' · '.join(facts))}</span></li>"
@@ -111,7 +116,7 @@ def sensitivity_block(found: Sensitivity, words: Words) -> str:
     design = words(f"tabs.experts.{'paired' if found.paired else 'unpaired'}")
     if not found.tested:
         sentence = words("tabs.experts.sensitivity_means", design=design, **means)
-        return f"<p>{sentence} <strong>{words('tabs.experts.untested')}</strong></p>"
+        return f"<p>{sentence} <strong>{_untested(found, words)}</strong></p>"
     reach = max(abs(found.low), abs(found.high), 0.01) * 1.15
     at = [50 + 50 * x / reach for x in (found.low, found.high, value)]
     drawn = (
@@ -132,6 +137,20 @@ def sensitivity_block(found: Sensitivity, words: Words) -> str:
         design=design,
     )
     return f"{drawn}<p>{sentence} <strong>{words(f'tabs.experts.{verdict}')}</strong></p>"
+
+
+def _untested(found: Sensitivity, words: Words) -> str:
+    """Why there is no test: the numbers it lacks, rounded so that what is too little never reads as enough."""
+    shorter = int(found.tokens[1] < found.tokens[0])
+    mode = words(f"figures.contrast.group.{MODES[shorter]}")
+    return words(
+        f"tabs.experts.untested.{'unequal' if found.needed > MIN_COUNT else 'rare'}",
+        expected=f"{math.floor(found.expected):,}",
+        needed=f"{math.ceil(found.needed):,}",
+        mode=mode,
+        n=f"{found.tokens[shorter]:,}",
+        m=f"{found.tokens[1 - shorter]:,}",
+    )
 
 
 def near_block(found: NearMisses, snippets: Sequence[Snippet], names: Sequence[str], words: Words) -> str:
@@ -167,6 +186,16 @@ def found_list(found: TextUse, text: str, words: Words) -> str:
 
 def expert_button(layer: int, expert: int, name: str) -> str:
     return f"<button type='button' class='xp-link' data-expert='{layer},{expert}'>{html.escape(name)}</button>"
+
+
+def button_grid(columns: Sequence[str], lines: Sequence[tuple[str, Sequence[str]]]) -> str:
+    """A table of buttons of which the keyboard stops at one; from it the arrow keys lead to the others (``links.js``).
+    Lines are their heads and their buttons."""
+    rows = []
+    for head, buttons in lines:
+        cells = "".join(f"<td>{button}</td>" for button in buttons)
+        rows.append(f"<tr><th scope='row'>{html.escape(head)}</th>{cells}</tr>")
+    return f"<div class='xp-grid'>{_table(columns, rows)}</div>"
 
 
 def _table(columns: Sequence[str], lines: Sequence[str]) -> str:

@@ -135,6 +135,19 @@ def pool_of(store: TraceStore, name: Any, trace_id: Any, session: Session, words
     return Pool(name, tuple(chosen), tuple(chosen.values()), ({},) * len(chosen), len(ids) - len(chosen))
 
 
+def beside(store: TraceStore, pool: Pool, trace_id: Any, words: Words) -> Pool | None:
+    """What a card shows beside ``pool``: the gallery, or beside the gallery the recording that is shown; None where
+    there is none of the same model."""
+    name = "answer" if pool.name == "gallery" else "gallery"
+    if name == "answer" and (not trace_id or trace_id in pool.ids):
+        return None
+    try:
+        other = pool_of(store, name, trace_id, Session(), words)
+    except UserError:
+        return None
+    return other if other.traces[0].spec == pool.traces[0].spec else None
+
+
 def _kept(store: TraceStore, trace_id: str) -> RoutingTrace | None:
     try:
         return store.get(trace_id)

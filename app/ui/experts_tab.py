@@ -22,7 +22,19 @@ from app.ui import tabs_common as common
 from app.ui.chat import status_html
 from app.ui.context import Services, Shared
 from app.ui.experts_choice import Chosen, asked_expert, at_cell, busiest, mark_of, pool_phase, stepped, still_there
-from app.ui.experts_pool import POOLS, SORTS, Overview, Pool, Remembered, Session, has_gallery, overview, pool_of
+from app.ui.experts_pool import (
+    POOLS,
+    SORTS,
+    Overview,
+    Pool,
+    Remembered,
+    Session,
+    beside,
+    has_gallery,
+    overview,
+    pool_of,
+)
+from app.ui.quiet import DRAWING, QUIET
 
 NAME = "experts"
 TABLE_PLACES = 8
@@ -35,6 +47,7 @@ class ExpertsTab:
     Attributes:
         picked: state, the pool the visitor chose; None while the page chooses.
         chosen: state, (layer, expert) of the card; None before the first.
+        anew: state, another value of which has the tab drawn anew, for an expert chosen elsewhere while it is open.
         shown: state, what the card shows, so that the slow part of it follows.
         body: hidden while there is nothing to draw.
         bridge: hands clicks on the map on, and outlines the chosen cell.
@@ -42,6 +55,7 @@ class ExpertsTab:
 
     picked: gr.State
     chosen: gr.State
+    anew: gr.State
     shown: gr.State
     pool: gr.Dropdown
     phase: gr.Dropdown
@@ -65,7 +79,7 @@ class ExpertsTab:
 
 def build(services: Services, words: Words) -> ExpertsTab:
     say = functools.partial(_say, words)
-    picked, chosen, shown = gr.State(None), gr.State(None), gr.State(None)
+    picked, chosen, anew, shown = gr.State(None), gr.State(None), gr.State(None), gr.State(None)
     common.hint(say("intro"))
     with gr.Row():
         offered = [name for name in POOLS if name != "gallery" or has_gallery()]
@@ -135,7 +149,24 @@ def build(services: Services, words: Words) -> ExpertsTab:
                 slow = gr.HTML(
                     "", elem_id="experts-sensitivity", elem_classes="xp-card", apply_default_css=False, js_on_load=None
                 )
-    parts = (picked, chosen, shown, pool, phase, sort, status, body, about, search, go, found, load, bridge, table)
+    parts = (
+        picked,
+        chosen,
+        anew,
+        shown,
+        pool,
+        phase,
+        sort,
+        status,
+        body,
+        about,
+        search,
+        go,
+        found,
+        load,
+        bridge,
+        table,
+    )
     return ExpertsTab(*parts, back, layer, expert, forth, card, slow)
 
 
@@ -167,9 +198,12 @@ def wire(tab: ExpertsTab, services: Services, shared: Shared) -> None:
     def seen_in(pool: Pool, phase: str) -> Overview:
         return overviews.get((*pool.key, phase), lambda: overview(pool, phase))
 
-    def card_of(pool: Pool, seen: Overview, phase: str, sort: str, chosen: Chosen, words: Words) -> tuple[Any, ...]:
-        shown = (pool.key, chosen)
-        return {"mark": mark_of(seen, sort, chosen)}, chosen, cards.card(pool, *chosen, phase, words), shown
+    def card_of(
+        pool: Pool, seen: Overview, phase: str, sort: str, chosen: Chosen, trace_id: Any, words: Words
+    ) -> tuple[Any, ...]:
+        other = beside(services.store, pool, trace_id, words)
+        card = cards.card(pool, *chosen, phase, words, other)
+        return {"mark": mark_of(seen, sort, chosen)}, chosen, card, (pool.key, chosen)
 
     def draw(
         words: Words, trace_id: Any, session: Any, picked: Any, phase: Any, sort: Any, chosen: Any, theme: Any,
@@ -179,7 +213,7 @@ def wire(tab: ExpertsTab, services: Services, shared: Shared) -> None:
         phase, sort = pool_phase(pool, phase, insist=insist), sort if sort in SORTS else SORTS[0]
         seen = seen_in(pool, phase)
         chosen = still_there(pool, chosen) or busiest(seen)
-        mark, chosen, card, shown = card_of(pool, seen, phase, sort, chosen, words)
+        mark, chosen, card, shown = card_of(pool, seen, phase, sort, chosen, trace_id, words)
         figure = load_map(seen.load, words, theme_of(theme), _say(words, f"pool_{pool.name}"), seen.order(sort))
         return (
             "", gr.update(visible=True), pool.name, phase, cards.about(pool, words), common.shown(figure), mark,
@@ -204,7 +238,7 @@ def wire(tab: ExpertsTab, services: Services, shared: Shared) -> None:
         else:
             wanted = common.whole(asked[0]), common.whole(asked[1])
         checked_expert(pool.traces[0].spec, *wanted)
-        mark, chosen, card, shown = card_of(pool, seen, phase, sort, wanted, words)
+        mark, chosen, card, shown = card_of(pool, seen, phase, sort, wanted, trace_id, words)
         return "", mark, *wanted, chosen, card, shown
 
     def find(
@@ -229,18 +263,18 @@ def wire(tab: ExpertsTab, services: Services, shared: Shared) -> None:
     drawn = [tab.status, tab.body, tab.pool, tab.phase, tab.about, tab.map, tab.bridge, tab.table]
     drawn += [tab.layer_box, tab.expert_box, tab.chosen, tab.card, tab.shown]
     guard = common.guarded(NAME, len(drawn))
-    changes = [s.change for s in (shared.trace_id, shared.session, shared.open_tab, shared.theme)]
-    gr.on(changes, guard(draw), [*states, tab.picked, *view, shared.theme], drawn, **common.FIGURES)
-    tab.pool.input(guard(pick), [*states, tab.pool, *view, shared.theme], drawn, **common.FIGURES)
-    tab.pool.input(lambda pool: pool, tab.pool, tab.picked, show_progress="hidden", api_visibility="private")
+    changes = [s.change for s in (shared.trace_id, shared.session, shared.open_tab, shared.theme, tab.anew)]
+    gr.on(changes, guard(draw), [*states, tab.picked, *view, shared.theme], drawn, **DRAWING)
+    tab.pool.input(guard(pick), [*states, tab.pool, *view, shared.theme], drawn, **DRAWING)
+    tab.pool.input(lambda pool: pool, tab.pool, tab.picked, **QUIET)
     again = guard(functools.partial(draw, insist=True))
-    gr.on([tab.phase.input, tab.sort.input], again, [*states, tab.pool, *view, shared.theme], drawn, **common.FIGURES)
+    gr.on([tab.phase.input, tab.sort.input], again, [*states, tab.pool, *view, shared.theme], drawn, **DRAWING)
 
     inputs = [*states, tab.pool, *view]
     outputs = [tab.status, tab.bridge, tab.layer_box, tab.expert_box, tab.chosen, tab.card, tab.shown]
     quick = common.guarded(NAME, len(outputs), containers=0)
     for button, by in ((tab.previous, -1), (tab.next, 1)):
-        button.click(quick(functools.partial(choose, by=by)), inputs, outputs, **common.FIGURES)
+        button.click(quick(functools.partial(choose, by=by)), inputs, outputs, **DRAWING)
 
     def typed(*values: Any) -> tuple[Any, ...]:
         made = list(quick(choose)(*values))
@@ -252,7 +286,7 @@ def wire(tab: ExpertsTab, services: Services, shared: Shared) -> None:
         typed,
         [*inputs, tab.layer_box, tab.expert_box],
         outputs,
-        **common.FIGURES,
+        **DRAWING,
     )
 
     def on_cell(event: gr.EventData, *values: Any) -> tuple[Any, ...]:
@@ -261,17 +295,18 @@ def wire(tab: ExpertsTab, services: Services, shared: Shared) -> None:
     def on_expert(event: gr.EventData, *values: Any) -> tuple[Any, ...]:
         return quick(choose)(*values, *common.event_pair(event))
 
-    tab.bridge.cell(on_cell, inputs, outputs, **common.FIGURES)  # type: ignore[attr-defined]
+    hearing = DRAWING | {"trigger_mode": "multiple"}  # each event brings what was pressed
+    tab.bridge.cell(on_cell, inputs, outputs, **hearing)  # type: ignore[attr-defined]
     for component in (tab.card, tab.found):
-        component.expert(on_expert, inputs, outputs, **common.FIGURES)  # type: ignore[attr-defined]
+        component.expert(on_expert, inputs, outputs, **hearing)  # type: ignore[attr-defined]
     search = common.guarded(NAME, len(outputs) + 1, containers=0)(find)
     searched = [tab.status, tab.found, *outputs[1:]]
-    gr.on([tab.search.submit, tab.go.click], search, [*inputs, tab.search], searched, **common.FIGURES)
+    gr.on([tab.search.submit, tab.go.click], search, [*inputs, tab.search], searched, **DRAWING)
     tab.shown.change(
         common.guarded(NAME, 2, containers=0)(test),
         [*states, tab.pool, tab.chosen],
         [tab.status, tab.sensitivity],
-        **{**common.FIGURES, "show_progress": "minimal"},
+        **(DRAWING | {"show_progress": "minimal", "show_progress_on": tab.sensitivity}),
     )
 
 

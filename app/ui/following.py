@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections import deque
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any
 
-from analysis.trace import Origin, Phase, RoutingTrace
+from analysis.trace import RouterSpec, RoutingTrace
 from analysis.words import Words
 from app.engine.base import TokenEvent
 from app.engine.recorder import TraceRecorder
-from app.server.running import Run, Timed
+from app.server.running import Run
 from app.ui.context import EXAMPLE, Services
 from app.ui.live.wire import Chunk, LiveFeed, snapshot
+from app.ui.pacing import Pacer
 
 Stream = Callable[[], Generator[TokenEvent, None, None]]
+Timed = tuple[TokenEvent, float]
+"""An event and when it came, in seconds of the monotonic clock."""
 
 SO_FAR = "-now"
 """Behind a run's id: the id of what had arrived of it when a visitor last looked."""
@@ -53,10 +55,10 @@ class Progress:
 
 
 class ActiveRun:
-    """A run under way. ``trace`` may be asked for from any thread."""
+    """A run under way. ``trace`` may be asked for from any thread; ``pacer`` may be told another pace, or a step."""
 
-    def __init__(self, feed: LiveFeed, recorder: TraceRecorder) -> None:
-        self.feed = feed
+    def __init__(self, feed: LiveFeed, recorder: TraceRecorder, pacer: Pacer) -> None:
+        self.feed, self.pacer = feed, pacer
         self._recorder = recorder
         self._lock = threading.Lock()
         self._run: Run | None = None
@@ -122,40 +124,6 @@ class ActiveRuns:
         return len(self._runs)
 
 
-class Held:
-    """Events that came and are not shown yet; prompt tokens are never held back. True while there are any."""
-
-    def __init__(self, pace: float) -> None:
-        self._pace, self._allowance = pace, 0.0
-        self._held: deque[Timed] = deque()
-        self.dropped = False
-
-    def __bool__(self) -> bool:
-        return bool(self._held)
-
-    def add(self, events: list[Timed]) -> None:
-        self._held.extend(events)
-
-    def drop(self) -> None:
-        """Stopped: what was not shown is not kept."""
-        self.dropped = self.dropped or bool(self._held)
-        self._held.clear()
-
-    def release(self, seconds: float) -> list[Timed]:
-        """What is shown ``seconds`` after the last call."""
-        shown: list[Timed] = []
-        self._allowance = min(self._allowance, 1.0) + self._pace * seconds
-        while self._held and (not self._pace or self._is_prompt(self._held[0][0]) or self._allowance >= 1):
-            if not self._is_prompt(self._held[0][0]):
-                self._allowance -= 1
-            shown.append(self._held.popleft())
-        return shown
-
-    @staticmethod
-    def _is_prompt(event: TokenEvent) -> bool:
-        return event.phase == Phase.PROMPT or event.origin == Origin.TEMPLATE
-
-
 def new_run_id() -> str:
     return secrets.token_urlsafe(16)
 
@@ -168,22 +136,26 @@ def follow(
     run_id: str,
     language: str = "en",
     pace: float = 0.0,
+    spec: RouterSpec | None = None,
 ) -> Generator[Progress, None, None]:
     """Wait for a turn in the queue, then stream; the trace is in the store under ``run_id`` when it ends, however it
     ends, unless the visitor has left: then the run is stopped and nothing is kept.
 
     Args:
-        pace: the most generated tokens a second that are handed on, so that a fast model can be watched; 0 for all at
-            once. The model does not wait for that: its place in the queue is free as soon as it is done.
+        pace: how fast generated tokens are handed on, see ``pacing``. The model does not wait for that: its place in
+            the queue is free as soon as it is done.
+        spec: of the trace, where edits of the routing make it another than the engine's.
 
     Raises:
         UserError: the queue is full or the engine refuses; where tokens had come, their trace is kept first.
         Exception: a fault of the engine, likewise.
     """
     engine, settings = services.engine, services.settings
-    weights = engine.capabilities.gate_weights
-    feed = LiveFeed(run_id, engine.spec, title=engine.card.title, gate_weights=weights, lang=language)
-    active, run = ActiveRun(feed, TraceRecorder(engine.spec, provenance)), None
+    weights, spec = engine.capabilities.gate_weights, spec or engine.spec
+    title = titled(engine.card.title, provenance, Words(language))
+    feed = LiveFeed(run_id, spec, title=title, gate_weights=weights, lang=language)
+    pacer = Pacer(pace, patience=settings.turn_seconds)
+    active, run = ActiveRun(feed, TraceRecorder(spec, provenance), pacer), None
     came = False
     ticket = services.scheduler.enter()
     runs.add(run_id, active)
@@ -197,16 +169,15 @@ def follow(
         run = Run(stream, ticket, settings.turn_seconds)
         active.start(run)
         yield Progress()
-        held = Held(pace)
         tick = 1 / settings.updates_per_second
-        while not run.finished or held:
+        while not run.finished or pacer:
             if run.finished:
                 active.pause(tick)
             else:
-                held.add(run.take_timed(tick))
+                pacer.add(run.take_timed(tick))
             if active.stopped:
-                held.drop()
-            shown = held.release(tick)
+                pacer.drop()
+            shown = pacer.release(tick)
             events = [event for event, _ in shown]
             came = came or bool(events)
             active.add(events)
@@ -217,7 +188,7 @@ def follow(
                 services.store.put(active.trace("error"), run_id)
                 yield Progress(chunk=feed.chunk())
             raise run.error
-        ended = run.ended or ("stopped" if held.dropped else "")
+        ended = run.ended or ("stopped" if pacer.dropped else "")
         feed.finish(ended or "stop")
         trace = active.trace(ended)
         reason = str(trace.provenance["finish_reason"])
@@ -245,7 +216,10 @@ def pull(services: Services, runs: ActiveRuns, run_id: Any, language: str | None
         return active.feed.snapshot()
     pace = EXAMPLE_PACE if run_id == EXAMPLE else None
     trace = services.store.get(run_id)
-    title = str(trace.provenance.get("model", ""))
-    if trace.provenance.get("edits"):
-        title = Words(language)("page.title_edited", title=title)
+    title = titled(str(trace.provenance.get("model", "")), trace.provenance, Words(language))
     return snapshot(trace, run_id, title=title, lang=language, autoplay=pace)
+
+
+def titled(title: str, provenance: dict[str, Any], words: Words) -> str:
+    """A model's name above a picture; where its routing was edited, with that said."""
+    return words("page.title_edited", title=title) if provenance.get("edits") else title

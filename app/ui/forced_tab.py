@@ -19,6 +19,7 @@ from app.ui.chat import status_html
 from app.ui.context import Services, Shared
 from app.ui.conversation import Say
 from app.ui.following import ActiveRuns, Progress, follow, new_run_id
+from app.ui.quiet import QUIET
 
 log = logging.getLogger("expertscope")
 
@@ -32,6 +33,7 @@ class ForcedTab:
     go: gr.Button
     stop: gr.Button
     status: gr.HTML
+    examples: list[gr.Button]
 
 
 def build(services: Services, say: Say) -> ForcedTab:
@@ -47,13 +49,18 @@ def build(services: Services, say: Say) -> ForcedTab:
         interactive=can,
     )
     with gr.Row():
+        examples = [
+            gr.Button(say(f"forced_example_{n}"), size="sm", elem_classes="suggestion", min_width=0, visible=can)
+            for n in (1, 2, 3)
+        ]
+    with gr.Row():
         go = gr.Button(say("forced_go"), variant="primary", elem_id="forced-go", interactive=can, min_width=120)
         stop = gr.Button(say("forced_stop"), elem_id="forced-stop", interactive=False, min_width=80)
         record = gr.Checkbox(
             value=scores, label=say("record_scores"), interactive=scores, container=False, min_width=220
         )
     status = gr.HTML(status_html(), elem_id="forced-status", js_on_load=None)
-    return ForcedTab(text, record, go, stop, status)
+    return ForcedTab(text, record, go, stop, status, examples)
 
 
 def route(
@@ -109,16 +116,17 @@ def wire(tab: ForcedTab, services: Services, runs: ActiveRuns, shared: Shared, s
         if active is not None:
             active.stop()
 
+    for button in tab.examples:
+        button.click(lambda text: text, button, tab.text, **QUIET)
     tab.go.click(
         on_go,
         [tab.text, tab.scores, shared.run_id],
         [shared.run_id, tab.status, tab.go, tab.stop, shared.live, shared.trace_id, shared.token],
-        show_progress="hidden",
         concurrency_limit=services.settings.max_waiting + 8,
         concurrency_id="turns",
-        api_visibility="private",
+        **QUIET,
     )
-    tab.stop.click(on_stop, shared.run_id, None, queue=False, show_progress="hidden", api_visibility="private")
+    tab.stop.click(on_stop, shared.run_id, None, queue=False, **QUIET)
 
 
 def _update(run_id: str, line: str, *, problem: bool = False, chunk: Any = None, trace_id: str = "") -> tuple[Any, ...]:

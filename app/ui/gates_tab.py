@@ -17,6 +17,7 @@ from analysis.words import Words
 from app.ui import tabs_common as common
 from app.ui.chat import status_html
 from app.ui.context import Services, Shared
+from app.ui.quiet import DRAWING, QUIET
 
 NAME = "gates"
 SINGLE_PHASES = ("prompt", "thinking", "answer")
@@ -86,6 +87,6 @@ def wire(tab: GatesTab, services: Services, shared: Shared) -> None:
     guard = common.guarded(NAME, len(outputs))
     inputs = [shared.open_tab, shared.language, shared.trace_id, tab.phase, shared.layer, shared.theme]
     changes = [state.change for state in (shared.trace_id, shared.open_tab, shared.layer, shared.theme)]
-    gr.on(changes, guard(draw), inputs, outputs, **common.FIGURES)
-    tab.phase.input(guard(functools.partial(draw, insist=True)), inputs, outputs, **common.FIGURES)
-    tab.layer.input(lambda layer: layer, tab.layer, shared.layer, show_progress="hidden", api_visibility="private")
+    gr.on(changes, guard(draw), inputs, outputs, **DRAWING)
+    tab.phase.input(guard(functools.partial(draw, insist=True)), inputs, outputs, **DRAWING)
+    tab.layer.input(lambda layer: layer, tab.layer, shared.layer, **QUIET)

@@ -14,10 +14,10 @@ import gradio as gr
 from analysis.words import Words
 from app.ui import tabs_common as common
 from app.ui.context import Services, Shared
-from app.ui.lessons import architecture, balance, budget, contexts, literature, myth, router
+from app.ui.lessons import architecture, balance, budget, contexts, literature, myth, router, training
 
 NAME = "learn"
-LESSONS: tuple[ModuleType, ...] = (router, balance, contexts, budget, myth, architecture, literature)
+LESSONS: tuple[ModuleType, ...] = (router, balance, contexts, budget, myth, training, architecture, literature)
 
 
 @dataclass(frozen=True)

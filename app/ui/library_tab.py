@@ -26,6 +26,7 @@ from app.ui.context import Services, Shared
 from app.ui.conversation import Conversation
 from app.ui.following import SO_FAR, ActiveRuns
 from app.ui.live.wire import pointer
+from app.ui.quiet import HEARING, QUIET
 from app.ui.shelves import cards, files
 from app.ui.shelves.shelf import Item, Shelf, find, with_deleted, with_item, without_expired
 from app.ui.shelves.view import action, build_carriers, build_library, parcel
@@ -112,7 +113,10 @@ def label_of(trace_id: str, shelf: Shelf, store: TraceStore, words: Words) -> st
         trace = store.peek(trace_id)
     except UserError:
         return words("library.label.gone")
-    item = find(shelf, trace_id)
+    item, revision = find(shelf, trace_id), trace.provenance.get("revision")
+    if store.is_permanent(trace_id) and f"stages.{revision}" in words:
+        stage = cards.stage_name(str(revision), words)
+        return words("library.label.stage", stage=stage, prompt=cards.title_of(trace)[:80])
     kind = "shipped" if store.is_permanent(trace_id) else item.kind if item else "file"
     mode = words(f"library.mode.{cards.mode_of(trace)}")
     return words(f"library.label.{kind}", prompt=cards.title_of(trace)[:80], mode=mode)
@@ -131,7 +135,7 @@ def noted(trace_id: Any, shelf: Shelf, conversation: Conversation, store: TraceS
 def content(shelf: Shelf, trace_id: Any, services: Services, words: Words) -> dict[str, Any]:
     """What the library draws."""
     return {
-        "groups": cards.shipped_groups(words.language),
+        "groups": cards.shipped_groups(services.recordings, words),
         "own": cards.own_cards(shelf, services.store, words),
         "shown": trace_id or "",
         "undo_seconds": services.store.undo_seconds,
@@ -171,7 +175,6 @@ def wire(
     tab: LibraryTab, services: Services, runs: ActiveRuns, shared: Shared, conversation: gr.State, words: Words
 ) -> None:
     """Every listener of the tab."""
-    quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     cache, store = Path(tab.upload.GRADIO_CACHE), services.store
     buttons = list(tab.downloads.values())
     refreshed = [tab.shelf, tab.feed, tab.shown, tab.about, *buttons]
@@ -199,7 +202,8 @@ def wire(
         if chosen is None:
             return (gr.skip(),) * 6
         what, about = chosen
-        return {"open": replay, "delete": delete, "undo": undo}[what](about, trace_id, shelf, run_id)
+        does = {"open": replay, "delete": delete, "undo": undo}
+        return does[what](about, trace_id, shelf, run_id) if what in does else (gr.skip(),) * 6
 
     def replay(chosen: str, trace_id: Any, shelf: Shelf, run_id: Any) -> tuple[Any, ...]:
         if runs.get(run_id) is not None:
@@ -258,12 +262,12 @@ def wire(
         refresh,
         [shared.trace_id, shared.open_tab, tab.shelf, conversation],
         refreshed,
-        **quick,
+        **QUIET,
     )
     shown = [shared.trace_id, shared.token, shared.live]
     acted = [*shown, tab.shelf, tab.feed, tab.opened]
-    tab.listing.act(on_act, [shared.trace_id, tab.shelf, shared.run_id], acted, **quick)  # type: ignore[attr-defined]
-    tab.upload.upload(on_upload, [tab.upload, shared.trace_id, tab.shelf, shared.run_id], [*acted, tab.upload], **quick)
+    tab.listing.act(on_act, [shared.trace_id, tab.shelf, shared.run_id], acted, **HEARING)  # type: ignore[attr-defined]
+    tab.upload.upload(on_upload, [tab.upload, shared.trace_id, tab.shelf, shared.run_id], [*acted, tab.upload], **QUIET)
     for kind, button in tab.downloads.items():
         button.click(
             functools.partial(on_save, kind),
@@ -271,5 +275,5 @@ def wire(
             [tab.courier, tab.saved],
             concurrency_id="downloads",
             concurrency_limit=2,
-            **quick,
+            **QUIET,
         )

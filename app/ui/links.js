@@ -1,6 +1,6 @@
 // What links pictures and cards with the page: a click on a cell of the figure in the plot with the id PLOT, or on a button of a
 // card is handed to the server, and the cell at props.value.mark is outlined. Runs when its component loads, with
-// Gradio's element, props, trigger and watch. Knows Plotly's figure as it stands on the page; sets no text, no markup.
+// Gradio's element, props, trigger and watch. Also takes the arrow keys through grids of buttons. Knows Plotly's figure as it stands on the page; sets no text, no markup.
 const pair = (text) => text.split(",").map(Number);
 
 element.addEventListener("click", (event) => {
@@ -9,6 +9,38 @@ element.addEventListener("click", (event) => {
   if (expert) trigger("expert", { at: pair(expert.dataset.expert) });
   if (token) trigger("token", { at: pair(token.dataset.token) });
 });
+
+// In a grid of buttons the keyboard stops once, and the arrow keys go from one button to the next.
+const grid = (button) => [...button.closest("table").rows].map((row) => [...row.querySelectorAll("button")]).filter((row) => row.length);
+const stop = () => {
+  for (const table of element.querySelectorAll(".xp-grid table")) {
+    const buttons = [...table.querySelectorAll("button")];
+    const at = Math.max(0, buttons.indexOf(document.activeElement));
+    buttons.forEach((button, i) => (button.tabIndex = i === at ? 0 : -1));
+  }
+};
+element.addEventListener("focusin", stop);
+element.addEventListener("keydown", (event) => {
+  const button = event.target.closest(".xp-grid button");
+  if (!button) return;
+  const rows = grid(button);
+  const row = rows.findIndex((one) => one.includes(button));
+  const place = rows[row].indexOf(button);
+  const line = (by) => rows[Math.max(0, Math.min(rows.length - 1, row + by))];
+  const next = {
+    ArrowLeft: () => rows[row][Math.max(0, place - 1)],
+    ArrowRight: () => rows[row][Math.min(rows[row].length - 1, place + 1)],
+    ArrowUp: () => line(-1)[Math.min(place, line(-1).length - 1)],
+    ArrowDown: () => line(1)[Math.min(place, line(1).length - 1)],
+    Home: () => rows[row][0],
+    End: () => rows[row].at(-1),
+  }[event.key];
+  if (!next) return;
+  event.preventDefault();
+  next().focus();
+});
+new MutationObserver(stop).observe(element, { childList: true, subtree: true });
+stop();
 
 if (PLOT) {
   const outline = document.createElement("div");

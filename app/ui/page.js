@@ -43,6 +43,31 @@
     }
   }).observe(document.documentElement, { childList: true, subtree: true });
 
+  // N shows the next token, wherever the reader is, unless something is being written. The message box, left empty by
+  // the message that is being answered, is no place where something is written.
+  const writes = (target) => {
+    const field = target instanceof Element && target.closest("textarea, select, [contenteditable], input:not([type=radio])");
+    const answering = document.querySelector("#stop:not([disabled])") !== null;
+    return field && !(field.closest("#box") && field.value === "" && answering);
+  };
+  document.addEventListener("keydown", (event) => {
+    if (event.key.toLowerCase() !== "n" || event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+    const button = document.getElementById("next-token");
+    if (!button?.checkVisibility() || writes(event.target)) return;
+    event.preventDefault();
+    button.click();
+  });
+
+  // A tab that a visitor opens is seen: where less than half a window of it would be, its bar goes to the top. On a phone
+  // a button leads to the experts.
+  document.addEventListener("click", (event) => {
+    if (!event.isTrusted || !(event.target instanceof Element) || here.classList.contains("presenting")) return;
+    const jump = event.target.closest("#to-live button") !== null; // not smooth: the page may still grow while it would be on its way
+    const shown = jump ? document.getElementById("live-column") : scope.opened(event.target);
+    const instant = jump || matchMedia("(prefers-reduced-motion: reduce)").matches;
+    shown?.scrollIntoView({ behavior: instant ? "instant" : "smooth", block: "start" });
+  });
+
   const clipboard = navigator.clipboard;
   if (clipboard) {
     let pressed = null;
@@ -62,7 +87,23 @@
     return done;
   };
 
-  window.expertscope = {
+  const copyAddress = async (query) => {
+    const link = location.origin + location.pathname + query;
+    try {
+      await navigator.clipboard.writeText(link);
+      return true;
+    } catch {
+      return copyByHand(link); // no clipboard without https
+    }
+  };
+
+  const scope = (window.expertscope = {
+    // The tabs, where `target` opens one of them of which less than half a window would be in sight; else null.
+    opened(target) {
+      const tabs = target.closest(".tab-wrapper button:not([aria-label])")?.closest(".tabs");
+      if (tabs?.id !== "below") return null;
+      return innerHeight - tabs.querySelector(".tab-wrapper").getBoundingClientRect().bottom < innerHeight / 2 ? tabs : null;
+    },
     theme: () => (document.body.classList.contains("dark") ? "dark" : "light"),
     // Called once the page stands, with the names of buttons that show only a sign, by their ids. An explicit
     // ?__theme= wins, then the visitor's last choice, then the system.
@@ -80,14 +121,12 @@
     // The address of a recording that comes along, at the token shown where `here` is it; true once it is copied.
     async copyLink(trace, here = false) {
       const token = here ? window.__expertscope_live?.token : undefined;
-      const query = `?trace=${encodeURI(trace)}${token >= 0 ? `&token=${token}` : ""}`;
-      const link = location.origin + location.pathname + query;
-      try {
-        await navigator.clipboard.writeText(link);
-        return true;
-      } catch {
-        return copyByHand(link); // no clipboard without https
-      }
+      return copyAddress(`?trace=${encodeURI(trace)}${token >= 0 ? `&token=${token}` : ""}`);
+    },
+    // The address of the two recordings that are compared: "copied" or "failed".
+    async copyPair() {
+      const pair = document.querySelector("#pair-facts [data-link]")?.dataset.link;
+      return pair && (await copyAddress(`?compare=${encodeURI(pair)}`)) ? "copied" : "failed";
     },
     // The same for what the live view shows: "copied" or "failed".
     async copyShown() {
@@ -103,5 +142,5 @@
       }
       return this.theme();
     },
-  };
+  });
 })();

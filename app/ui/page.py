@@ -7,6 +7,7 @@ share; each part knows itself.
 from __future__ import annotations
 
 import functools
+import html
 import json
 from types import ModuleType
 from typing import Any
@@ -19,6 +20,7 @@ from app.engine.models import offered_models
 from app.ui import (
     api,
     chat,
+    chat_edits,
     compare_tab,
     experiment_tab,
     experts_tab,
@@ -27,6 +29,9 @@ from app.ui import (
     learn_tab,
     library_tab,
     load_tab,
+    pair_links,
+    pair_tab,
+    set_tab,
     token_tab,
 )
 from app.ui import page_links as links
@@ -37,7 +42,9 @@ from app.ui.following import ActiveRuns, pull
 from app.ui.header import PATHS, header_html
 from app.ui.live.view import build_live
 from app.ui.live.wire import pointer
-from app.ui.page_links import QUIET
+from app.ui.present.view import build_present, wire_present
+from app.ui.quiet import QUIET
+from app.ui.selecting import wire_selected
 
 TABS: dict[str, ModuleType] = {
     "token": token_tab,
@@ -74,10 +81,17 @@ def _build_language(blocks: gr.Blocks, services: Services, runs: ActiveRuns, lan
     with gr.Row(elem_id="header"):
         offered = offered_models() if services.engine.card is BUNDLED_CARD else []
         gr.HTML(header_html(services.engine, say, language, offered), js_on_load=None, elem_id="header-text")
+        present = build_present(services, words)
         theme_button = gr.Button("◐", elem_id="theme", size="sm", min_width=0, scale=0)
     with gr.Row(elem_id="main", equal_height=False):
         with gr.Column(scale=5, min_width=320, elem_id="chat-column"):
             talk = chat.build(services, say, language)
+            if services.engine.spec.layers:
+                gr.HTML(
+                    f'<button type="button">{html.escape(say("to_live"))}</button>',
+                    elem_id="to-live",
+                    js_on_load=None,
+                )  # on a phone
         with gr.Column(scale=7, min_width=320, elem_id="live-column"):
             live = build_live(
                 functools.partial(pull, services, runs, language=language),
@@ -99,7 +113,7 @@ def _build_language(blocks: gr.Blocks, services: Services, runs: ActiveRuns, lan
         trace_id=gr.State(EXAMPLE if example else None),
         token=gr.State(None),
         layer=gr.State(None),
-        theme=gr.State("light"),
+        theme=gr.State(""),
         language=gr.State(language),
         run_id=gr.State(""),
         open_tab=gr.State("token"),
@@ -108,17 +122,16 @@ def _build_language(blocks: gr.Blocks, services: Services, runs: ActiveRuns, lan
         live=live,
     )
     built: dict[str, Any] = {}
+    opened: dict[str, gr.Tab] = {}
     with gr.Tabs(elem_id="below") as tabs:
         for name, module in TABS.items():
-            with gr.Tab(say(f"tab_{name}"), id=name, elem_id=f"tab-{name}") as tab:
+            with gr.Tab(say(f"tab_{name}"), id=name, elem_id=f"tab-{name}") as opened[name]:
                 built[name] = module.build(services, words)
-            tab.select(functools.partial(str, name), None, shared.open_tab, **QUIET)
-        with gr.Tab(say("tab_forced"), id="forced", elem_id="tab-forced") as tab:
+        with gr.Tab(say("tab_forced"), id="forced", elem_id="tab-forced") as opened["forced"]:
             forced = forced_tab.build(services, say)
-        tab.select(functools.partial(str, "forced"), None, shared.open_tab, **QUIET)
-        with gr.Tab(say("tab_library"), id=library_tab.NAME, elem_id="tab-library") as tab:
+        with gr.Tab(say("tab_library"), id=library_tab.NAME, elem_id="tab-library") as opened[library_tab.NAME]:
             library = library_tab.build(services, words)
-        tab.select(functools.partial(str, library_tab.NAME), None, shared.open_tab, **QUIET)
+    wire_selected(opened, shared.open_tab)
     library.feed.render()
     library.courier.render()
     chat.wire(talk, services, runs, shared, say, language)
@@ -126,14 +139,20 @@ def _build_language(blocks: gr.Blocks, services: Services, runs: ActiveRuns, lan
     library_tab.wire(library, services, runs, shared, talk.conversation, words)
     for name, module in TABS.items():
         module.wire(built[name], services, shared)
-    names = {"theme": "theme", "turn-previous": "previous_turn", "turn-next": "next_turn"}
+    names = {"theme": "theme", "turn-previous": "previous_turn", "turn-next": "next_turn", "pace": "pace_info"}
     signs = {element: say(key) for element, key in names.items()}
     signs |= {f"experts-{side}": words(f"tabs.experts.{side}") for side in ("previous", "next")}
     _wire_theme(blocks, theme_button, shared, signs)
     links.wire_selection(services, runs, shared)
     links.wire_turns(services, talk.conversation, library.shelf, shared, (earlier, which, later, link), words)
-    links.wire_session(shared, talk.conversation, built["compare"].pair)
+    compare = built["compare"]
+    set_tab.wire_downloads(compare.many, services, shared, library.courier)
+    pair_tab.wire(compare.two, compare.kind, services, shared, library.shelf, compare_tab.NAME)
+    pair_links.wire(blocks, services, shared, tabs, compare, library, talk.status, words)
+    links.wire_session(services, shared, talk.conversation, compare.pair)
     links.wire_experts(services, shared, tabs, built["experts"], built["token"], words)
+    wire_present(present, tabs, shared.open_tab, tuple(opened))
+    chat_edits.wire(talk.edits, built["experiment"].edits.use, built["experiment"].edits.history, words)
     links.wire_link(blocks, services, shared, talk.status, link, words)
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import functools
 import html
+import secrets
 from typing import Any
 
 import gradio as gr
 
 from analysis.errors import UserError
+from analysis.expert_card import checked_expert
 from analysis.show import edit_text
 from analysis.token_metrics import token_gates
 from analysis.trace import RoutingTrace
@@ -23,15 +25,13 @@ from app.ui import tabs_common as common
 from app.ui.chat import status_html
 from app.ui.context import EXAMPLE, Services, Shared
 from app.ui.conversation import Conversation
-from app.ui.experts_pool import Session, pool_of
+from app.ui.experts_pool import Session, beside, pool_of
 from app.ui.following import SO_FAR, ActiveRuns
-from app.ui.live.view import selection
+from app.ui.live.view import expert_asked, selection
 from app.ui.live.wire import pointer
-from app.ui.shelves.cards import SHIPPED
+from app.ui.quiet import HEARING, QUIET
 from app.ui.shelves.links import Target, target
 from app.ui.shelves.shelf import Shelf
-
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
 def wire_selection(services: Services, runs: ActiveRuns, shared: Shared) -> None:
@@ -53,7 +53,7 @@ def wire_selection(services: Services, runs: ActiveRuns, shared: Shared) -> None
         shown = run_id if active is None else services.store.put(trace, run_id + SO_FAR)
         return shown, index, layer if layer in trace.spec.layer_numbers else gr.skip()
 
-    shared.live.token(on_token, None, [shared.trace_id, shared.token, shared.layer], **QUIET)  # type: ignore[attr-defined]
+    shared.live.token(on_token, None, [shared.trace_id, shared.token, shared.layer], **HEARING)  # type: ignore[attr-defined]
 
 
 def wire_turns(
@@ -72,8 +72,9 @@ def wire_turns(
         if run_id:
             label = words("page.turn_running")
         elif trace_id and trace_id in services.store:
-            label = edited_label(services.store.get(trace_id), words) or label
-        address = "" if run_id else next((r.link for r in SHIPPED if r.id == trace_id), "")
+            edited = edited_label(services.store.get(trace_id), words)
+            label = " · ".join(part for part in (label if n else "", edited) if part) if edited else label
+        address = "" if run_id else next((r.link for r in services.recordings if r.id == trace_id), "")
         back = n > 1 or (n == 0 and total > 0)  # from a file or pasted text back to the last turn
         return (
             gr.update(interactive=back and not run_id),
@@ -105,12 +106,13 @@ def wire_turns(
         )
 
 
-def wire_session(shared: Shared, conversation: gr.State, pair: gr.State) -> None:
+def wire_session(services: Services, shared: Shared, conversation: gr.State, pair: gr.State) -> None:
     """Which recordings are the visitor's: answers, pasted texts, opened files and comparisons."""
 
     def on_recording(trace_id: Any, turns: Conversation, compared: Any, session: Session) -> Session:
         ids = tuple(turn.trace_id for turn in turns if turn.trace_id)
-        return session.seen(ids, (*(compared or ()), trace_id or ""))
+        others = (one for one in (*(compared or ()), trace_id) if one and not services.store.is_permanent(one))
+        return session.seen(ids, tuple(others))
 
     inputs = [shared.trace_id, conversation, pair, shared.session]
     gr.on([shared.trace_id.change, pair.change], on_recording, inputs, shared.session, **QUIET)
@@ -124,7 +126,8 @@ def wire_experts(
     token: token_tab.TokenTab,
     words: Words,
 ) -> None:
-    """From a token on an expert's card to the tab Token, and from an expert of a token to its card."""
+    """From a token on an expert's card to the tab Token, and from an expert of a token, or of the live view, to its
+    card."""
 
     def to_token(event: gr.EventData, trace_id: Any, session: Session, pool: Any, chosen: Any) -> tuple[Any, ...]:
         number, index = common.event_pair(event)
@@ -132,6 +135,9 @@ def wire_experts(
             found = pool_of(services.store, pool, trace_id, session, words)
         except UserError:
             return (gr.skip(),) * 6
+        other = beside(services.store, found, trace_id, words)
+        if other is not None and number >= len(found.ids):
+            found, number = other, number - len(found.ids)
         if not (0 <= number < len(found.ids) and 0 <= index < found.traces[number].num_tokens):
             return (gr.skip(),) * 6
         shown = found.ids[number]
@@ -150,19 +156,46 @@ def wire_experts(
             return (gr.skip(),) * 4
         if gates is None or not (0 <= row < len(gates.layers) and 0 <= rank < gates.ids.shape[1]):
             return (gr.skip(),) * 4
-        chosen = (gates.layers[row], int(gates.ids[row, rank]))
+        return shown_card(trace, gates.layers[row], int(gates.ids[row, rank]), trace_id, session, pool)
+
+    def from_table(event: gr.EventData, trace_id: Any, session: Session, pool: Any) -> tuple[Any, ...]:
+        return asked_card(common.event_pair(event), trace_id, session, pool)
+
+    def from_live(event: gr.EventData, trace_id: Any, session: Session, pool: Any, open_tab: Any) -> tuple[Any, ...]:
+        anew = secrets.token_hex(4) if open_tab == experts_tab.NAME else gr.skip()
+        return *asked_card(expert_asked(event), trace_id, session, pool), anew
+
+    def asked_card(asked: tuple[int, int] | None, trace_id: Any, session: Session, pool: Any) -> tuple[Any, ...]:
+        """The card of a (layer, expert) of the recording that is shown; nothing where it has none such."""
+        try:
+            trace = common.trace_to_show(services.store, trace_id, words)
+            if asked is None:
+                return (gr.skip(),) * 4
+            checked_expert(trace.spec, *asked)
+        except UserError:
+            return (gr.skip(),) * 4
+        return shown_card(trace, *asked, trace_id, session, pool)
+
+    def shown_card(
+        trace: RoutingTrace, layer: int, expert: int, trace_id: Any, session: Session, pool: Any
+    ) -> tuple[Any, ...]:
+        """The card of an expert of ``trace``, over the recordings that were picked if they are of its model."""
         try:
             same = pool_of(services.store, pool, trace_id, session, words).traces[0].spec == trace.spec
         except UserError:
             same = False
-        return chosen, gr.skip() if same else "answer", gr.update(selected=experts_tab.NAME), experts_tab.NAME
+        tab = experts_tab.NAME
+        return (layer, expert), gr.skip() if same else "answer", gr.update(selected=tab), tab
 
     asked = [shared.trace_id, shared.session, experts.pool, experts.chosen]
     shown = [shared.trace_id, shared.token, shared.layer, shared.live, tabs, shared.open_tab]
-    experts.card.token(to_token, asked, shown, **QUIET)  # type: ignore[attr-defined]
+    experts.card.token(to_token, asked, shown, **HEARING)  # type: ignore[attr-defined]
     given = [shared.trace_id, shared.token, shared.session, experts.picked]
     linked = [experts.chosen, experts.picked, tabs, shared.open_tab]
-    token.bridge.cell(to_card, given, linked, **QUIET)  # type: ignore[attr-defined]
+    token.bridge.cell(to_card, given, linked, **HEARING)  # type: ignore[attr-defined]
+    token.table.expert(from_table, [shared.trace_id, shared.session, experts.picked], linked, **HEARING)  # type: ignore[attr-defined]
+    asked_live = [shared.trace_id, shared.session, experts.picked, shared.open_tab]
+    shared.live.expert(from_live, asked_live, [*linked, experts.anew], **HEARING)  # type: ignore[attr-defined]
 
 
 def kept_turns(turns: Conversation, store: TraceStore) -> list[str]:
@@ -187,10 +220,11 @@ def turn_position(
 
 def edited_label(trace: RoutingTrace, words: Words) -> str:
     """What stands beside the views of a trace of an experiment, or of one whose routing was edited; "" for others."""
+    words_of = "page.turn_edited" if "experiment" in trace.provenance else "page.turn_edited_chat"
     edits, experiment = trace.provenance.get("edits"), trace.provenance.get("experiment")
     if isinstance(edits, list) and edits:
         shown = ", ".join(edit_text(edit) for edit in edits)
-        return words("page.turn_edited", edits=shown if len(shown) <= 60 else shown[:59] + "…")
+        return words(words_of, edits=shown if len(shown) <= 60 else shown[:59] + "…")
     return words("page.turn_unedited") if isinstance(experiment, dict) else ""
 
 
@@ -200,7 +234,7 @@ def wire_link(
     """The address may name a recording that comes along, and a token of it; ``link`` copies such an address."""
 
     def on_load(query: Any) -> tuple[Any, ...]:
-        wanted = target(query, SHIPPED, words)
+        wanted = target(query, services.recordings, words)
         if wanted is None:
             return (gr.skip(),) * 4
         return linked(wanted, services.store, words)

@@ -5,7 +5,9 @@ Knows components and figures. What is asked and tested is in ``prompt_set`` and 
 
 from __future__ import annotations
 
+import functools
 import html
+import logging
 import secrets
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -15,20 +17,28 @@ from typing import Any
 import gradio as gr
 
 from analysis.comparing import Comparison, to_json
+from analysis.errors import UserError
 from analysis.figures import contrast as figures
 from analysis.figures.style import theme_of
 from analysis.findings import in_words
 from analysis.words import Words
 from app.engine.base import MODES
+from app.ui import set_files
 from app.ui import tabs_common as common
 from app.ui.arms import Stops
 from app.ui.chat import status_html
 from app.ui.compare_run import Options
 from app.ui.context import Services, Shared
 from app.ui.prompt_set import SetView, run_set
+from app.ui.quiet import DRAWING, QUIET
+from app.ui.shelves.cards import cut
+from app.ui.shelves.view import parcel
+
+log = logging.getLogger("expertscope")
 
 PROMPTS = Path(__file__).parents[2] / "assets" / "prompts"
 PHASES = ("generated", "answer")
+NAMED = 5  # reasons why prompts could not be counted, before the rest becomes a number
 CONTROLS = ("none", "token", "position")
 ANSWERS = ("prompt", "thinking_answer", "direct_answer", "thinking_tokens", "direct_tokens")
 EXPERTS = ("layer", "expert", "first", "second", "difference", "low", "high", "p", "q")
@@ -58,6 +68,8 @@ class SetTab:
     map: gr.Plot
     experts: gr.Dataframe
     answers: gr.Dataframe
+    downloads: dict[str, gr.Button]
+    saved: gr.HTML
 
 
 def build(services: Services, words: Words) -> SetTab:
@@ -101,6 +113,15 @@ def build(services: Services, words: Words) -> SetTab:
         map_plot = common.plot(words, elem_id="set-map", min_width=300)
         with gr.Accordion(words("tabs.set.numbers"), open=False):
             experts = _table("experts", EXPERTS, words)
+        common.hint(words("tabs.set.download_help"))
+        with gr.Row(elem_id="set-downloads"):
+            downloads = {
+                kind: gr.Button(
+                    words(f"tabs.set.download.{kind}"), size="sm", min_width=120, elem_id=f"set-save-{kind}"
+                )
+                for kind in set_files.KINDS
+            }
+        saved = gr.HTML(status_html(), elem_id="set-saved", js_on_load=None)
     with gr.Accordion(words("tabs.set.answers"), open=False, elem_id="set-answers-box"):
         answers = _table("answers", ANSWERS, words)
     return SetTab(
@@ -119,6 +140,8 @@ def build(services: Services, words: Words) -> SetTab:
         map=map_plot,
         experts=experts,
         answers=answers,
+        downloads=downloads,
+        saved=saved,
     )
 
 
@@ -141,12 +164,30 @@ def _table(name: str, columns: tuple[str, ...], words: Words) -> gr.Dataframe:
 
 
 def finding_html(found: Comparison, words: Words) -> str:
-    """The three sentences, and how many prompts could not be counted."""
+    """The three sentences, and which prompts could not be counted."""
     lines = "".join(f"<p>{html.escape(line)}</p>" for line in in_words(found.finding, words))
-    if lost := found.contrast.shares.left_out:
-        why, uncounted = lost[0].in_words(words), len(found.plan.units) - found.finding.prompts[0]
-        lines += f"<p class='hint'>{html.escape(words('tabs.set.left_out', n=uncounted, why=why))}</p>"
-    return f"<div class='finding' role='status'>{lines}</div>"
+    return f"<div class='finding' role='status'>{lines}{_uncounted_html(found, words)}</div>"
+
+
+def _uncounted_html(found: Comparison, words: Words) -> str:
+    """How many prompts were answered and not counted, and why; each answer that was too short by its prompt."""
+    why = []
+    for lost in found.contrast.shares.left_out:
+        if lost.reason == "short":
+            text, mode = (str(lost.values[key]) for key in ("prompt", "mode"))
+            named = words("tabs.set.named", text=cut(text, 40), mode=words(f"figures.contrast.group.{mode}"))
+            why.append(lost.in_words(words, named))
+        elif lost.reason == "unmatched":
+            least = lost.values["least"]
+            why += [words("tabs.set.unmatched", text=cut(text, 40), least=least) for text in lost.values["prompts"]]
+        elif lost.reason != "too_short":  # of both modes: the answers that were are named one by one
+            why.append(lost.in_words(words))
+    if not why:
+        return ""
+    said = words("tabs.set.left_out", n=len(found.plan.units) - found.finding.prompts[0])
+    more = [words("report.left_out_more", n=len(why) - NAMED)] if len(why) > NAMED else []
+    lines = "".join(f"<li>{html.escape(line)}</li>" for line in [*why[:NAMED], *more])
+    return f"<p class='hint'>{html.escape(said)}</p><ul class='hint'>{lines}</ul>"
 
 
 def expert_rows(found: Comparison) -> list[list[str]]:
@@ -194,20 +235,49 @@ def wire(tab: SetTab, settings: list[Any], services: Services, shared: Shared, n
             expert_rows(found),
         )
 
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     tab.run.click(
         on_run,
         [shared.language, tab.prompts, *settings],
         [tab.run_id, tab.status, tab.run, tab.stop, tab.answers, shared.set_id],
         concurrency_limit=services.settings.max_waiting + 8,
         concurrency_id="turns",
-        **quiet,
+        **QUIET,
     )
-    tab.stop.click(on_stop, tab.run_id, None, queue=False, **quiet)
+    tab.stop.click(on_stop, tab.run_id, None, queue=False, **QUIET)
     outputs = [tab.message, tab.drawn, tab.finding, tab.dumbbell, tab.divergence, tab.map, tab.experts]
     inputs = [shared.open_tab, shared.language, shared.set_id, tab.phase, tab.control, shared.theme]
     changes = [shared.set_id.change, shared.open_tab.change, shared.theme.change, tab.phase.input, tab.control.input]
-    gr.on(changes, common.guarded(name, len(outputs))(draw), inputs, outputs, **common.FIGURES)
+    gr.on(changes, common.guarded(name, len(outputs))(draw), inputs, outputs, **DRAWING)
+
+
+def wire_downloads(tab: SetTab, services: Services, shared: Shared, courier: gr.HTML) -> None:
+    """The buttons that write files; ``courier`` brings them to the visitor."""
+
+    def on_save(
+        kind: str, language: Any, set_id: Any, phase: Any, control: Any
+    ) -> Generator[tuple[Any, ...], None, None]:
+        words = Words(language)
+        yield gr.skip(), status_html(words("tabs.set.writing"), over=False)
+        try:
+            pairs, cache = services.sets.get(set_id), Path(courier.GRADIO_CACHE)
+            path = set_files.write(pairs, kind, cache, words.language, phase, control)
+        except UserError as error:
+            yield gr.skip(), status_html(error.in_words(words), problem=True)
+        except Exception:
+            log.exception("A set of prompts could not be written.")
+            yield gr.skip(), status_html(words("tabs.fault"), problem=True)
+        else:
+            yield parcel(path, kind, secrets.token_hex(4)), status_html(words("library.saved", name=path.name))
+
+    for kind, button in tab.downloads.items():
+        button.click(
+            functools.partial(on_save, kind),
+            [shared.language, shared.set_id, tab.phase, tab.control],
+            [courier, tab.saved],
+            **QUIET,
+            concurrency_id="downloads",
+            concurrency_limit=2,
+        )
 
 
 def _updates(view: SetView, run_id: str) -> tuple[Any, ...]:

@@ -25,15 +25,6 @@ log = logging.getLogger("expertscope")
 
 LINKS = (Path(__file__).parent / "links.js").read_text(encoding="utf-8")
 
-FIGURES: dict[str, Any] = {
-    "show_progress": "hidden",
-    "api_visibility": "private",
-    "trigger_mode": "always_last",
-    "concurrency_id": "figures",
-    "concurrency_limit": 4,
-}
-"""How listeners that draw are registered: the last change wins."""
-
 PHASE_CHOICES = ("generated", "thinking", "answer", "prompt", "all")
 
 
@@ -125,9 +116,9 @@ def shown(figure: go.Figure | None) -> dict[str, Any]:
     return gr.update(value=figure, visible=figure is not None)
 
 
-def hint(text: str) -> gr.HTML:
+def hint(text: str, **settings: Any) -> gr.HTML:
     """A line of the page's own words."""
-    return gr.HTML(f"<p class='hint'>{text}</p>", js_on_load=None)
+    return gr.HTML(f"<p class='hint'>{text}</p>", js_on_load=None, **settings)
 
 
 def guarded(

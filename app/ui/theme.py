@@ -5,16 +5,39 @@ The colours of phases and experts are not here: they mean something and live wit
 
 from __future__ import annotations
 
+import html
+import json
 from pathlib import Path
 
 import gradio as gr
 
+from analysis.words import section
+from app.ui.live.view import WEB, module_file
+
 FOLDER = Path(__file__).parent
 STYLE = FOLDER / "style.css"
-SCRIPT = FOLDER / "page.js"
+SCRIPT, TABLES, FIT = FOLDER / "page.js", FOLDER / "plot_tables.js", FOLDER / "plot_fit.js"
 
 SANS = ["system-ui", "-apple-system", "Segoe UI", "Noto Sans", "Noto Sans CJK JP", "Hiragino Sans", "sans-serif"]
 MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "Noto Sans Mono CJK JP", "monospace"]
+
+
+def head() -> str:
+    """The page's scripts, for the document's head, and links to those of the first picture: the browser fetches them
+    while Gradio builds the page, all at once instead of import by import."""
+    words = json.dumps(section("plot_table")).replace("<", "\\u003c")
+    start = f"const said = {words}; watch(() => said[document.documentElement.dataset.lang] ?? said.en, document, fit);"
+    script, *modules = (path.read_text(encoding="utf-8") for path in (SCRIPT, FIT, TABLES))
+    return f'{_early_links()}<script>{script}</script><script type="module">{"".join(modules)}\n{start}</script>'
+
+
+def _early_links() -> str:
+    kinds = {".js": 'rel="modulepreload"', ".css": 'rel="preload" as="style"'}
+    return "".join(
+        f'<link {kinds[path.suffix]} href=".{html.escape(module_file(path)["url"])}">'
+        for path in sorted(WEB.iterdir())
+        if path.suffix in kinds
+    )
 
 
 def make_theme() -> gr.themes.Base:

@@ -24,8 +24,10 @@ from analysis.words import Words
 from app.ui import tabs_common as common
 from app.ui.chat import status_html
 from app.ui.context import Services, Shared
+from app.ui.expert_html import button_grid, expert_button
 from app.ui.following import SO_FAR
 from app.ui.live.wire import pointer
+from app.ui.quiet import DRAWING, QUIET
 
 NAME = "token"
 AROUND = 24
@@ -50,7 +52,7 @@ class TokenTab:
     scores: gr.Plot
     heat: gr.Plot
     missing: gr.Markdown
-    table: gr.Dataframe
+    table: gr.HTML
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class TokenView:
         about: a sentence of ours about it.
         missing: sentences about what was not recorded.
         ladder: None where the token has no row; the other figures too, or where nothing was recorded.
-        header, table: the gates as text.
+        table: the gates as HTML, each expert a button.
     """
 
     token: int
@@ -74,8 +76,7 @@ class TokenView:
     uncertainty: go.Figure | None = None
     scores: go.Figure | None = None
     heat: go.Figure | None = None
-    header: tuple[str, ...] = ()
-    table: tuple[tuple[str, ...], ...] = ()
+    table: str = ""
 
 
 def build(services: Services, words: Words) -> TokenTab:
@@ -109,8 +110,8 @@ def build(services: Services, words: Words) -> TokenTab:
         common.hint(words("tabs.token.sure_hint"))
         missing = gr.Markdown(elem_id="token-missing")
         with gr.Accordion(words("tabs.token.table"), open=False):
-            table = gr.Dataframe(
-                interactive=False, datatype="str", wrap=False, max_height=420, elem_id="token-table", show_label=False
+            table = gr.HTML(
+                "", elem_id="token-table", elem_classes="xp-card", apply_default_css=False, js_on_load=common.links()
             )
     top = (status, head, before, after, layer, text, about, body)
     return TokenTab(*top, ladder, bridge, sure, scores, heat, missing, table)
@@ -157,7 +158,6 @@ def token_view(trace: RoutingTrace, token: int, layer: int, words: Words, theme:
     missing = [
         words(f"tabs.token.{key}") for key, lost in (("no_scores", scores is None), ("no_summaries", not sure)) if lost
     ]
-    header, table = gate_table(gates, words, contributions(trace, token))
     return TokenView(
         token,
         text,
@@ -179,35 +179,28 @@ def token_view(trace: RoutingTrace, token: int, layer: int, words: Words, theme:
             words,
             theme,
         ),
-        header=header,
-        table=table,
+        table=gate_table(gates, words, contributions(trace, token)),
     )
 
 
-def gate_table(
-    gates: metrics.TokenGates, words: Words, given: Statistic | None = None
-) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
-    """Header and lines of the gates as text, a line a layer, the largest weight first; with what each expert added
-    where that was measured."""
-    ranks = gates.ids.shape[1]
-    header = (words("tabs.layer"), *(words("tabs.token.table_rank", rank=rank + 1) for rank in range(ranks)))
+def gate_table(gates: metrics.TokenGates, words: Words, given: Statistic | None = None) -> str:
+    """The gates as a table, a line a layer, the largest weight first, each expert a button that leads to its card; with
+    what each expert added where that was measured."""
     lines = []
     for position, layer in enumerate(gates.layers):
-        cells = []
+        buttons = []
         for rank, expert in enumerate(gates.ids[position].tolist()):
-            if expert < 0:
-                cells.append("")
-            elif gates.weights is None:
-                cells.append(words("tabs.token.table_cell_id", expert=expert))
-            else:
+            name = words("tabs.token.table_cell_id", expert=expert)
+            if gates.weights is not None:
                 weight = f"{gates.weights.values[position, rank]:.3f}"
-                cell = words("tabs.token.table_cell", expert=expert, weight=weight)
+                name = words("tabs.token.table_cell", expert=expert, weight=weight)
                 if given is not None:
                     share = f"{given.values[position, gates.order[position, rank]]:.0%}"
-                    cell += words("tabs.token.table_adds", share=share)
-                cells.append(cell)
-        lines.append((str(layer), *cells))
-    return header, tuple(lines)
+                    name += words("tabs.token.table_adds", share=share)
+            buttons.append(expert_button(layer, expert, name) if expert >= 0 else "")
+        lines.append((str(layer), buttons))
+    ranks = (words("tabs.token.table_rank", rank=rank + 1) for rank in range(gates.ids.shape[1]))
+    return button_grid((words("tabs.layer"), *ranks), lines)
 
 
 def wire(tab: TokenTab, services: Services, shared: Shared) -> None:
@@ -219,7 +212,6 @@ def wire(tab: TokenTab, services: Services, shared: Shared) -> None:
         trace = common.trace_to_show(services.store, trace_id, words)
         layer = common.chosen_layer(trace, layer)
         view = token_view(trace, chosen_token(trace, token, words), layer, words, theme)
-        table = {"headers": list(view.header), "data": [list(line) for line in view.table]}
         return (
             "",
             gr.update(visible=True),
@@ -231,7 +223,7 @@ def wire(tab: TokenTab, services: Services, shared: Shared) -> None:
             gr.update(interactive=view.token < trace.num_tokens - 1),
             *(common.shown(figure) for figure in (view.ladder, view.uncertainty, view.scores, view.heat)),
             gr.update(value=view.missing, visible=bool(view.missing)),
-            table if view.table else gr.skip(),
+            view.table,
         )
 
     def step(by: int, trace_id: Any, token: Any, layer: Any, language: Any) -> Any:
@@ -248,13 +240,12 @@ def wire(tab: TokenTab, services: Services, shared: Shared) -> None:
 
     inputs = [shared.open_tab, shared.language, shared.trace_id, shared.token, shared.layer, shared.theme]
     changes = [s.change for s in (shared.trace_id, shared.open_tab, shared.token, shared.layer, shared.theme)]
-    gr.on(changes, common.guarded(NAME, len(outputs), containers=2)(draw), inputs, outputs, **common.FIGURES)
-    quiet = {"show_progress": "hidden", "api_visibility": "private"}
+    gr.on(changes, common.guarded(NAME, len(outputs), containers=2)(draw), inputs, outputs, **DRAWING)
     for button, by in ((tab.previous, -1), (tab.next, 1)):
         button.click(
             functools.partial(step, by),
             [shared.trace_id, shared.token, shared.layer, shared.language],
             [shared.token, shared.live],
-            **quiet,
+            **QUIET,
         )
-    tab.layer.input(choose_layer, [tab.layer, shared.trace_id, shared.token], [shared.layer, shared.live], **quiet)
+    tab.layer.input(choose_layer, [tab.layer, shared.trace_id, shared.token], [shared.layer, shared.live], **QUIET)

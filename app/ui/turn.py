@@ -15,21 +15,27 @@ from analysis.errors import UserError
 from analysis.trace import Origin, Phase
 from analysis.words import Words
 from app.engine.base import ChatRequest, Message, SamplingParams, TokenEvent
+from app.engine.edit_rules import edited_spec
 from app.engine.thinking import effective_mode, recommended_sampling
 from app.server import limits
 from app.ui.context import Services
 from app.ui.conversation import Conversation, Say, Turn, request_messages
+from app.ui.experiment_edits import History, in_brief, with_edits
 from app.ui.following import ActiveRuns, follow, new_run_id
 from app.ui.live.wire import Chunk
+from app.ui.pacing import chosen_pace
 
 log = logging.getLogger("expertscope")
 
+CANDIDATES = 5
+"""How many tokens each could have been that is shown step by step."""
 SAMPLING_FIELDS = ("temperature", "top_p", "top_k", "min_p", "presence_penalty")
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the visitor has set, as it came from the browser: nothing is checked yet."""
+    """What the visitor has set, as it came from the browser: nothing is checked yet. ``edits`` are a ``History`` that
+    the server keeps, or None."""
 
     mode: Any = "thinking"
     thinking_budget: Any = None
@@ -43,6 +49,7 @@ class Options:
     router_scores: Any = False
     system: Any = ""
     pace: Any = 0
+    edits: Any = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,7 @@ class TurnView:
         restore: text to put back into the box, or None to leave the box alone.
         trace_id: set once, at the end, where there is a trace.
         cleared: nothing of the conversation is to be seen any more.
+        newest: the last generated token shown, while tokens are shown one at a time; else None.
     """
 
     conversation: Conversation
@@ -65,6 +73,7 @@ class TurnView:
     restore: str | None = None
     trace_id: str = ""
     cleared: bool = False
+    newest: TokenEvent | None = None
 
 
 def model_type(services: Services) -> str:
@@ -90,7 +99,7 @@ def build_request(services: Services, messages: tuple[Message, ...], options: Op
     if chosen == replace(recommended(services, mode), max_tokens=chosen.max_tokens):
         effective = effective_mode(messages, mode, soft_switch=capabilities.soft_switch)
         chosen = replace(recommended(services, effective), max_tokens=chosen.max_tokens)
-    return limits.chat_request(
+    request = limits.chat_request(
         messages,
         settings=settings,
         capabilities=capabilities,
@@ -100,6 +109,8 @@ def build_request(services: Services, messages: tuple[Message, ...], options: Op
         seed=limits.typed(options.seed),
         router_scores=options.router_scores,
     )
+    request = with_edits(request, options.edits.edits if isinstance(options.edits, History) else ())
+    return replace(request, candidates=CANDIDATES) if capabilities.candidates else request
 
 
 def run_turn(
@@ -125,22 +136,30 @@ def run_turn(
         system = limits.clean_text(options.system or "", services.settings.max_chars, "system prompt")
         request = build_request(services, request_messages(conversation, text, system), options)
         run_id = new_run_id()
-        clock, active = _Clock(), None
+        clock, active, newest = _Clock(), None, None
         engine = services.engine
         provenance = engine.provenance(request)
         turn = Turn(user=text.strip(), mode=request.mode, effective=str(provenance.get("mode", request.mode)))
-        pace = limits.number(0 if options.pace is None else options.pace, "Pace", 0, 1000)
-        for progress in follow(services, runs, lambda: engine.stream(request), provenance, run_id, language, pace):
+        turn = replace(turn, edits=in_brief(request.edits, Words(language)))
+        spec = edited_spec(engine.spec, request.edits)
+        pace = chosen_pace(options.pace)
+        stream = lambda: engine.stream(request)  # noqa: E731
+        for progress in follow(services, runs, stream, provenance, run_id, language, pace, spec):
             active = runs.get(run_id) or active
             turn = clock.count(turn, progress.events, progress.times)
+            generated = [e for e in progress.events if e.generated]
+            newest = generated[-1] if generated else newest
             if progress.finish_reason:
                 turn = replace(turn, done=True, finish_reason=progress.finish_reason, trace_id=progress.trace_id)
+            stepping = active is not None and active.pacer.stepping
+            held = active is not None and stepping and bool(active.pacer)
             view = TurnView(
                 (*before, turn),
                 run_id="" if turn.done else run_id,
                 chunk=progress.chunk or view.chunk,
-                status=say("before_you", n=progress.waiting) if progress.waiting else status_line(turn, say),
+                status=say("before_you", n=progress.waiting) if progress.waiting else status_line(turn, say, held),
                 trace_id=turn.trace_id,
+                newest=newest if stepping else None,
             )
             if active is not None and active.discarded and turn.done:
                 view = TurnView((), cleared=True)
@@ -152,26 +171,27 @@ def run_turn(
         yield _failed(before, fallback, turn, view, say("fault"), restore)
 
 
-def status_line(turn: Turn, say: Say) -> str:
-    """One line about a turn: what it is doing, or what it has done; and what decided its mode, if not its radio."""
-    line = _progress_line(turn, say)
+def status_line(turn: Turn, say: Say, held: bool = False) -> str:
+    """One line about a turn: what it is doing, or what it has done; and what decided its mode, if not its radio.
+    ``held``: its next token waits for a key."""
+    line = _progress_line(turn, say, held)
     if turn.effective == turn.mode:
         return line
     return f"{line} · {say('switched_off')}"  # the only way: the hard switch off cannot be undone by words
 
 
-def _progress_line(turn: Turn, say: Say) -> str:
+def _progress_line(turn: Turn, say: Say, held: bool) -> str:
     counts = {
         "thinking": turn.thinking_tokens,
         "answer": turn.answer_tokens,
-        "speed": f"{turn.tokens_per_second:.0f}",
+        "speed": f"{turn.tokens_per_second:.0f}" if turn.tokens_per_second else "–",
         "seconds": f"{turn.seconds:.1f}",
     }
     if turn.done:
         name = turn.finish_reason if turn.finish_reason in ("length", "stopped", "interrupted", "error") else "stop"
         return f"{say('ended_' + name)} {say('counts_done', **counts)}"
     if not turn.thinking_tokens and not turn.answer_tokens:
-        return say("reading")
+        return say("step_ready" if held else "reading")
     return say("counts", **counts)
 
 
@@ -201,7 +221,7 @@ class _Clock:
     def count(self, turn: Turn, events: list[TokenEvent], times: list[float]) -> Turn:
         for event, moment in zip(events, times, strict=True):
             seconds = moment - self._start
-            if event.origin not in (Origin.SAMPLED, Origin.FORCED):
+            if not event.generated:
                 self._start = moment  # the prompt is read; generating begins
             elif event.origin == Origin.FORCED:
                 added = event.text if event.phase == Phase.THINKING else ""

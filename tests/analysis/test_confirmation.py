@@ -105,7 +105,7 @@ def test_a_half_that_cannot_be_measured_is_named():
     short = dict(texts)
     for path in list(short)[:4]:
         short[path].token_ids, short[path].expert_ids = short[path].token_ids[:2], short[path].expert_ids[:2]
-    with pytest.raises(BadValue, match=r"--confirm, discovery half: 0 prompts have at least 4 rows"):
+    with pytest.raises(BadValue, match=r"--confirm, discovery half: 0 prompts have at least 4 tokens"):
         confirm(plan, partial(measure, opened=opener(short)), 999)
 
 

@@ -195,6 +195,16 @@ def test_sensitivity_finds_what_was_planted_and_nothing_else() -> None:
     assert 0.5 < planted.low < float(planted.difference.values) < planted.high <= 1
     assert planted.difference.n == 10 and planted.difference.n_unit == "prompts" and planted.difference.chance == 0
     assert not other.significant and other.low < 0 < other.high
+    assert other.expected >= other.needed >= 10 and other.tokens == found.shares.rows
+
+
+def test_an_expert_without_a_test_says_how_many_selections_it_lacks() -> None:
+    long, short = both_modes(3, rows=200), both_modes(3, rows=16)
+    uneven = [pair[t] for n in range(3) for t, pair in enumerate([long[2 * n : 2 * n + 2], short[2 * n : 2 * n + 2]])]
+    one = card.sensitivity(card.thinking_contrast(uneven, permutations=200), 1, 3)
+    assert not one.tested and one.tokens[0] > 5 * one.tokens[1] and one.expected < one.needed and one.needed > 40
+    slots = one.tokens[1] * 2
+    assert one.expected == pytest.approx(slots / 8, rel=0.6), "near a uniform share of the shorter side's slots"
 
 
 def test_too_few_prompts_are_no_sample() -> None:

@@ -25,6 +25,7 @@ from analysis.figures import coactivation as coactivation_figures
 from analysis.figures import confidence, control, engineering, markers, reuse, style
 from analysis.figures import overlap as overlap_figures
 from analysis.figures import specialization as specialization_figures
+from analysis.figures import stages as stage_figures
 from analysis.statistic import Statistic
 from analysis.trace import LayerSpec, Phase, RouterSpec, RoutingTrace
 from analysis.words import LANGUAGES, Words
@@ -89,14 +90,16 @@ def figures_of(trace: RoutingTrace) -> dict[str, Draw]:
     hits = caching.lru_hit_rate(trace), caching.belady_hit_rate(trace)
     work = placement.device_load(trace, placed), placement.device_imbalance(trace, placed)
     stages, contexts = {"early": overlap.saturation(trace, trace)}, overlap.token_controlled_overlap(trace)
-    opening = association.marker_npmi(trace)
+    opening, both = association.marker_npmi(trace), overlap.token_overlap(trace, trace)
     many = [token_metrics.uncertainty_quantiles(trace, phase) for phase in phases]
     again = [repetition.consecutive_repetition(trace, phase) for phase in phases]
     made: dict[str, Draw] = {
         "confidence": lambda w, t: confidence.confidence_bands(many, w, t),
         "repetition": lambda w, t: reuse.repetition(again, w, t),
         "cache": lambda w, t: reuse.cache_hits(*hits, w, t),
-        "saturation": lambda w, t: overlap_figures.saturation(stages, "last", w, t),
+        "saturation": lambda w, t: stage_figures.saturation(stages, "last", w, t),
+        "balance of stages": lambda w, t: stage_figures.balance({"early": metrics.max_violation(trace)}, w, t),
+        "both": lambda w, t: overlap_figures.shared_by_layer(both, w, t),
         "context": lambda w, t: overlap_figures.context_overlap(contexts, w, t),
         "markers": lambda w, t: markers.marker_map(opening, "<think>", w, t),
         "saliency": lambda w, t: engineering.saliency_scatter(load, saliency, maxima, w, t),
@@ -229,13 +232,35 @@ def test_saturation_has_a_line_a_layer_and_their_mean(usual):
     other = make_trace(rows=80, layers=6, experts=64, top_k=8, seed=9)
     other = replace(other, token_ids=usual.token_ids)
     stages = {"100": overlap.saturation(other, usual), "200": overlap.saturation(usual, usual)}
-    figure = overlap_figures.saturation(stages, "200", EN, "light")
+    figure = stage_figures.saturation(stages, "200", EN, "light")
     table = np.array([s.values for s in stages.values()])
     assert len(figure.data) == 7
     for layer in range(6):
         np.testing.assert_allclose(figure.data[layer].y, 100 * table[:, layer])
     np.testing.assert_allclose(figure.data[-1].y, 100 * table.mean(axis=1))
     assert figure.layout.shapes[0].y0 == pytest.approx(100 * 8 / 64)
+
+
+def test_one_token_through_training_has_the_last_checkpoints_experts_first(usual):
+    first, last = (
+        token_metrics.token_gates(t, 30) for t in (make_trace(rows=80, layers=6, experts=64, top_k=8, seed=9), usual)
+    )
+    figure = stage_figures.token_experts({"first": first, "last": last}, 2, "<b>", EN, "light")
+    cells, k = figure.data[0], 8
+    assert list(cells.x[:k]) == [str(e) for e in last.ids[2]]
+    np.testing.assert_allclose(cells.z[1][:k], last.weights.values[2])
+    assert not np.isfinite(cells.z[1][k:]).any() and np.isfinite(cells.z[0]).sum() == k
+    shared = len(set(first.ids[2]) & set(last.ids[2]))
+    assert list(cells.y) == [f"first · {shared}/8", "last · 8/8"] and len(cells.x) == 2 * k - shared
+    assert figure.layout.shapes[0].x0 == k - 0.5 and "<b>" not in figure.layout.title.text.split("</b>", 1)[1]
+
+
+def test_what_both_use_is_the_mean_over_the_tokens(usual):
+    other = replace(make_trace(rows=80, layers=6, experts=64, top_k=8, seed=9), token_ids=usual.token_ids)
+    found = overlap.token_overlap(other, usual)
+    band, chance, mean = overlap_figures.shared_by_layer(found, EN, "light").data
+    np.testing.assert_allclose(mean.x, 100 * overlap.saturation(other, usual).values)
+    assert np.allclose(chance.x, 100 * 8 / 64) and len(band.x) == 12
 
 
 def test_overlap_of_contexts_is_the_statistic(usual):

@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.errors import BadValue
-from analysis.overlap import _contexts, _partners, jaccard_by_chance, saturation, token_controlled_overlap
+from analysis.overlap import (
+    _contexts,
+    _partners,
+    jaccard_by_chance,
+    saturation,
+    token_controlled_overlap,
+    token_overlap,
+)
 from tests.analysis.routing import random_trace, sets_of, small_traces, trace_of
 from tests.make_traces import make_trace
 
@@ -36,6 +43,21 @@ def test_saturation_by_hand():
     assert saturation(early, late).values.tolist() == [0.75] and saturation(late, late).values.tolist() == [1]
     short = replace(early, row_start=1, expert_ids=early.expert_ids[1:], step=early.step[1:])
     assert saturation(short, late).values.tolist() == [0.5] and saturation(short, late).n == 1
+
+
+def test_tokens_overlap_by_hand_and_their_mean_is_the_saturation():
+    early, late = trace_of([[[0, 1]], [[2, 3]]], 4), trace_of([[[1, 0]], [[3, 1]]], 4)
+    found = token_overlap(early, late)
+    assert found.values.tolist() == [[1.0], [0.5]] and found.along("token") == [0, 1]
+    assert found.n == 2 and found.chance == 0.5
+    short = replace(early, row_start=1, expert_ids=early.expert_ids[1:], step=early.step[1:])
+    assert token_overlap(short, late).along("token") == [1]
+    a, b = random_trace(300, 3, 16, 4, 1), random_trace(300, 3, 16, 4, 2)
+    b = replace(b, token_ids=a.token_ids)
+    np.testing.assert_allclose(token_overlap(a, b).values.mean(axis=0), saturation(a, b).values)
+    assert token_overlap(early, trace_of([[[0, 1]], [[2, 3]]], 4, tokens=[5, 6])) is None
+    with pytest.raises(BadValue, match="different routers"):
+        token_overlap(early, trace_of([[[0, 1]], [[2, 3]]], 5))
 
 
 def test_saturation_takes_the_same_texts_of_one_model():

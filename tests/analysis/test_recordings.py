@@ -75,7 +75,7 @@ def test_phases_are_two_sides_of_one_trace(folder):
     made = plan(read_entries([folder]), by="phase")
     shares = measure(made)
     assert made.phases == ("thinking", "answer") and len(shares.first) == 5
-    assert len([line for line in shares.left_out if "0 rows in phase thinking" in str(line)]) == 4
+    assert len([line for line in shares.left_out if "0 thinking tokens, fewer than 4" in str(line)]) == 4
     one = made.units[0].sides[0][0].path
     from analysis.metrics import expert_load
     from analysis.storage import load
@@ -135,9 +135,9 @@ def mistakes(folder):
     yield lambda: plan(entries, cluster="colour"), "has no label 'colour' to cluster by"
     yield (
         lambda: measure(plan(entries[:2])),
-        "1 prompts have at least 4 rows in phase generated in 'thinking'; a comparison",
+        "1 prompts have at least 4 tokens in phase generated in 'thinking'; a comparison",
     )
-    yield lambda: measure(plan(entries), min_rows=1000), "0 prompts have at least 1000 rows"
+    yield lambda: measure(plan(entries), min_rows=1000), "0 prompts have at least 1000 tokens"
     yield lambda: read_entries([folder.parent]), "is not a recording: it has no readable index.jsonl"
 
 

@@ -157,6 +157,22 @@ def test_each_fault_is_named(data, says):
     assert str(caught.value).startswith("my.safetensors")
 
 
+def test_a_file_that_is_cut_short_is_said_to_be_and_no_other_is():
+    data = repack()
+    start = 8 + int.from_bytes(data[:8], "little")
+    for length in (start, start + 1, (start + len(data)) // 2, len(data) - 1):
+        with pytest.raises(TraceError) as caught:
+            storage.from_bytes(data[:length], "my.safetensors")
+        assert str(caught.value) == (
+            "my.safetensors cannot be opened. The file is incomplete: it ends before its arrays do."
+        )
+    damaged = data[:start].replace(b"data_offsets", b"data_offzets") + data[start:]
+    for other in (data + b"more", damaged):
+        with pytest.raises(TraceError) as caught:
+            storage.from_bytes(other, "my.safetensors")
+        assert str(caught.value) == "my.safetensors cannot be opened. Its arrays are damaged."
+
+
 @pytest.mark.parametrize("row", [[3, 3], [255, 3]])
 def test_an_expert_twice_or_beyond_top_k_is_refused(row):
     trace = make_trace(rows=6, layers=2, experts=8, top_k=2)

@@ -9,29 +9,29 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
+from app.engine.catalogue import TRACES
 from app.server.serve import Served, launch_demo, make_demo, make_services
 from app.settings import Settings
-from tests.browser import LAUNCH_ARGS, find_chromium
 from tests.e2e.watched_page import WatchedPage
 
 SCREENSHOTS = Path(__file__).resolve().parents[1] / "screenshots"
 
 
-def start(engine: Any, **settings: Any) -> Served:
-    services = make_services(engine, Settings(**{"port": 0, **settings}))
+def start(engine: Any, traces: Path = TRACES, **settings: Any) -> Served:
+    services = make_services(engine, Settings(**{"port": 0, **settings}), traces)
     with redirect_stdout(io.StringIO()):
         return launch_demo(make_demo(services), services, block=False)
 
 
 @pytest.fixture
 def serve() -> Iterator[Callable[..., Served]]:
-    """``serve(engine, max_waiting=…)`` → a running server, closed after the test."""
+    """``serve(engine, max_waiting=…)`` → a running server, closed after the test; what comes along is in ``traces``."""
     served: list[Served] = []
 
-    def run(engine: Any, **settings: Any) -> Served:
-        served.append(start(engine, **settings))
+    def run(engine: Any, traces: Path = TRACES, **settings: Any) -> Served:
+        served.append(start(engine, traces, **settings))
         return served[-1]
 
     yield run
@@ -47,18 +47,6 @@ def bundled() -> Iterator[Served]:
     served = start(open_engine())
     yield served
     served.close()
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
-    try:
-        path = find_chromium()
-    except FileNotFoundError as error:
-        pytest.fail(str(error))
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=LAUNCH_ARGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -26,6 +26,10 @@ def test_the_main_path(bundled: Served, open_page: Open, tmp_path: Path) -> None
     expect(page.locator("#header .about")).to_contain_text("not Qwen")
     expect(page.locator("#header .badge")).to_contain_text("100%")
 
+    visit.wait_live("live.run === 'example'", timeout=30_000)  # drawn while it grows is only what is there to draw
+    fetched = page.evaluate("() => performance.getEntriesByType('resource').map((entry) => entry.name)")
+    modules = sorted(name for name in fetched if "/live/web/" in name)
+    assert len(modules) > 20 and len(modules) == len(set(modules))  # those fetched early are those that are used
     page.locator(".suggestion").first.click()
     expect(visit.thinking).to_be_visible(timeout=10_000)
     visit.wait_done()
@@ -34,8 +38,7 @@ def test_the_main_path(bundled: Served, open_page: Open, tmp_path: Path) -> None
     expect(visit.thinking).to_contain_text(re.compile(r"Thinking · \d+ tokens"))
 
     trace = bundled.services.store.get(list(bundled.services.store._traces)[-1])
-    rows = visit.live()["rows"]
-    assert rows == trace.num_rows
+    visit.wait_live(f"live.rows === {trace.num_rows}")
     assert len(visit.live()["latencies"]) > 5  # it was drawn while it grew; how soon, benchmarks/page.py measures
     assert page.locator("#live-view .xs-token.xs-thinking").count() > 5
 
@@ -114,6 +117,8 @@ def test_each_tab_shows_the_turn(bundled: Served, open_page: Open) -> None:
 def test_pasted_text_is_routed(bundled: Served, open_page: Open) -> None:
     visit = open_page(bundled.url)
     visit.tab("Route text")
+    visit.page.get_by_role("button", name="def square(x): return x * x").click()
+    expect(visit.page.locator("#forced-text textarea")).to_have_value("def square(x): return x * x")
     visit.page.locator("#forced-text textarea").fill("Eight and four is twelve.")
     visit.page.locator("#forced-go").click()
     expect(visit.page.locator("#forced-status")).to_contain_text("Done", timeout=15_000)
@@ -156,8 +161,7 @@ def test_retry_edit_undo_and_clear(bundled: Served, open_page: Open) -> None:
 
 def test_the_three_languages(bundled: Served, open_page: Open) -> None:
     visit = open_page(bundled.url)
-    visit.wait_live("live.run === 'example' && live.rows > 0")  # else leaving would break off a request
-    visit.page.get_by_role("link", name="日本語").click()
+    visit.follow("日本語")
     expect(visit.page.locator("#send")).to_have_text("送信")
     assert visit.page.evaluate("document.documentElement.lang") == "ja"
     visit.send("What is 5 + 6?")

@@ -56,10 +56,12 @@ def test_two_clicks_give_three_answers(
     page.wait_for_timeout(500)
     page.locator("#experiment-body").screenshot(path=visit.screenshots / f"experiment-{name}.png")
 
-    table = page.locator("#experiment-log_prob-table")
-    page.locator("#experiment-result button", has_text=re.compile("As a table|表")).last.click()
-    expect(table).to_be_visible(timeout=10_000)
-    expect(table).to_contain_text("×")
+    for name in ("changed", "moved", "touched", "log_prob"):
+        table = page.locator(f"#experiment-{name} details.plot-table")
+        expect(table).to_have_count(1)
+        table.locator("summary").click()
+        expect(table.locator("tbody tr").nth(1)).to_be_visible(timeout=10_000)
+    expect(page.locator("#experiment-result .label-wrap")).to_have_count(0)  # no second way to the same numbers
     page.locator("#experiment-arm-1 button.suggestion").click()
     label = page.locator("#turn-label")
     expect(label).to_contain_text("ablate:0:", timeout=10_000)
@@ -103,6 +105,52 @@ def test_edits_by_hand_by_keyboard_and_back(serve: Serve, open_page: Open) -> No
     box.press("Enter")
     expect(chips).to_have_count(2, timeout=10_000)
     visit.shot("experiment-by-hand", full=True)
+
+
+@pytest.mark.timeout(240)
+def test_edits_are_used_in_the_chat_and_taken_off_again(serve: Serve, open_page: Open) -> None:
+    engine = FakeEngine(layers=3, experts=16, top_k=4)
+    visit = open_page(serve(engine).url)
+    page = visit.page
+    row, chips = page.locator("#chat-edits"), page.locator("#chat-edits .chip")
+    expect(row).to_be_hidden()
+    visit.tab("Experiment")
+    use = page.locator("#experiment-use")
+    expect(use).to_be_disabled()
+    page.locator("#experiment-preset-half").click()
+    page.get_by_role("button", name="Choose by hand").click()
+    experts = page.locator("#experiment-experts input, #experiment-experts textarea")
+    experts.fill("3")
+    experts.press("Enter")
+    expect(page.locator("#experiment-chips .chip")).to_have_count(2, timeout=20_000)
+    use.click()
+    expect(chips).to_have_count(2, timeout=20_000)
+    expect(row).to_contain_text("next answers are made under these edits")
+
+    visit.send("Hello")
+    visit.wait_done()
+    assert [edit.kind for edit in engine.requests[-1].edits] == ["top_k", "mask"]
+    expect(page.locator("#chat")).to_contain_text("Answered with edited routing: every layer: 2 experts a token")
+    expect(page.locator("#turn-label")).to_have_text(re.compile(r"Turn 1 of 1 · Routing edited: top_k:all:2"))
+    visit.wait_live("live.rows > 3 && live.rows === live.tokens - 1")
+    visit.shot("chat-edits", full=True)
+
+    remove = row.get_by_role("button", name="Remove: every layer: 2 experts a token")
+    remove.focus()
+    page.keyboard.press("Enter")
+    expect(chips).to_have_count(1, timeout=20_000)
+    expect(row.get_by_role("button", name="Remove: layer 1: expert 3 masked")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(row).to_contain_text("made without edits", timeout=20_000)
+    expect(page.locator("#chat-edits-undo")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(chips).to_have_text([re.compile("layer 1: expert 3 masked")], timeout=20_000)
+    row.get_by_role("button", name="Remove: layer 1: expert 3 masked").click()
+    expect(chips).to_have_count(0, timeout=20_000)
+    visit.send("Hello again")
+    visit.wait_done(2)
+    assert engine.requests[-1].edits == ()
+    expect(page.locator("#turn-label")).to_have_text("Turn 2 of 2")
 
 
 def test_answers_are_text_and_a_run_can_be_stopped(serve: Serve, open_page: Open) -> None:

@@ -120,6 +120,7 @@ def test_undo_shows_the_turn_before(serve: Serve, open_page: Open) -> None:
     for turn, text in ((1, "first words"), (2, "second and longer words")):
         visit.send(text)
         visit.wait_done(turn)
+    visit.wait_live("live.rows > 5 && live.rows === live.tokens - 1")
     rows = visit.live()["rows"]
     visit.page.locator("#chat").get_by_role("button", name="Undo").last.click()
     expect(visit.page.locator("#turn-label")).to_have_text("Turn 1 of 1", timeout=10_000)

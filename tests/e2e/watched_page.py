@@ -35,6 +35,14 @@ class WatchedPage:
         del self.problems[before:]
         expect(self.box).to_be_visible(timeout=20_000)
 
+    def follow(self, link: str) -> None:
+        """Leave by a link for another page of the program; see ``reload``."""
+        before = len(self.problems)
+        self.page.get_by_role("link", name=link).click()
+        self.page.wait_for_load_state()
+        del self.problems[before:]
+        expect(self.box).to_be_visible(timeout=20_000)
+
     @property
     def box(self) -> Locator:
         return self.page.locator("#box textarea")

@@ -49,6 +49,14 @@ def test_rows_belong_to_their_tokens(engine):
     assert same >= 0.999
 
 
+def test_an_earlier_answer_is_read_again_and_not_generated(engine):
+    said = (Message("user", "one"), Message("assistant", "two"), Message("user", "three"))
+    events = list(engine.stream(ChatRequest(said, sampling=SamplingParams(max_tokens=6))))
+    assert any(e.origin == Origin.SAMPLED and e.phase == Phase.PROMPT for e in events)
+    first = next(i for i, e in enumerate(events) if e.generated)
+    assert all(e.generated for e in events[first:]) and 0 < len(events) - first <= 6
+
+
 def test_forced_text_says_how_probable_each_token_was(engine):
     """Over several passes, against one plain pass of the model."""
     ids = (engine.tokenizer.encode("What is 2 + 3? It is 5. ") * 40)[:300]
@@ -91,6 +99,41 @@ def test_greedy_decoding_is_what_generate_gives(engine):
 def test_the_seed_decides(engine):
     a, b, c = (engine.run(ask(seed=s)).token_ids.tolist() for s in (1, 1, 2))
     assert a == b != c
+
+
+def generated(events):
+    return [event for event in events if event.origin is Origin.SAMPLED]
+
+
+def test_each_sampled_token_says_what_it_was_drawn_from(engine):
+    """Against the model's own logits and a plain softmax with temperature and top-k."""
+    sampling = SamplingParams(temperature=0.7, top_p=1.0, top_k=9, max_tokens=8)
+    events = list(engine.stream(ask(sampling=sampling, candidates=4)))
+    ids = [event.token_id for event in events]
+    with torch.no_grad():
+        logits = engine.model(torch.tensor([ids])).logits[0].double()
+    assert len(generated(events)) == 8 and not any(e.candidates for e in events if e.origin is not Origin.SAMPLED)
+    for event in generated(events):
+        row = logits[event.index - 1]
+        kept = (row / 0.7).masked_fill(row < row.topk(9).values[-1], -torch.inf).softmax(-1)
+        found = event.candidates
+        assert event.token_id in [c.token_id for c in found] and 4 <= len(found) <= 5
+        assert {c.token_id for c in found} >= set(kept.topk(4).indices.tolist())
+        assert [c.chance for c in found] == sorted((c.chance for c in found), reverse=True)
+        for candidate in found:
+            assert candidate.probability == pytest.approx(float(row.softmax(-1)[candidate.token_id]), abs=1e-4)
+            assert candidate.chance == pytest.approx(float(kept[candidate.token_id]), abs=1e-4)
+            assert candidate.text
+
+
+def test_asking_for_candidates_changes_nothing_and_greedy_ones_have_no_chance(engine):
+    plain, asked = (list(engine.stream(ask(candidates=n))) for n in (0, 3))
+    assert [e.token_id for e in plain] == [e.token_id for e in asked] and not any(e.candidates for e in plain)
+    greedy = generated(engine.stream(ask(sampling=SamplingParams(temperature=0, max_tokens=4), candidates=3)))
+    for event in greedy:
+        assert [c.chance for c in event.candidates] == [1.0, 0.0, 0.0]
+        assert event.candidates[0].token_id == event.token_id
+        assert event.candidates[0].probability >= event.candidates[1].probability > 0
 
 
 def test_two_streams_at_once_give_each_what_it_gives_alone(engine):

@@ -9,7 +9,7 @@ import pytest
 
 from app.engine.base import ChatRequest, Message, TokenEvent
 from app.engine.scheduler import Scheduler
-from app.server.running import Run
+from app.server.running import Run, in_turns
 from tests.fake_engine import FakeEngine
 
 REQUEST = ChatRequest((Message("user", "hello there"),))
@@ -107,3 +107,26 @@ def test_taking_after_the_end_gives_nothing(timeout: float) -> None:
     run = start(FakeEngine(), Scheduler())
     drain(run)
     assert run.take(timeout) == []
+
+
+def test_streams_take_turns_and_one_that_fails_leaves_the_others() -> None:
+    def broken() -> Generator[TokenEvent, None, None]:
+        yield next(FakeEngine().stream(REQUEST))
+        raise RuntimeError("broken")
+
+    engine = FakeEngine()
+    turns = list(in_turns([lambda: engine.stream(REQUEST), broken, lambda: engine.stream(REQUEST)]))
+    assert [number for number, _ in turns[:8]] == [0, 1, 2, 0, 1, 2, 0, 2]
+    assert isinstance(turns[4][1], RuntimeError) and [of for of, came in turns if came is None] == [0, 2]
+    alone = list(engine.stream(REQUEST))
+    for number in (0, 2):
+        events = [came for of, came in turns if of == number and came is not None]
+        assert [e.token_id for e in events] == [e.token_id for e in alone]  # type: ignore[union-attr]
+
+
+def test_turns_that_are_given_up_close_every_stream() -> None:
+    engine = FakeEngine()
+    turns = in_turns([lambda: engine.stream(REQUEST), lambda: engine.stream(REQUEST)])
+    next(turns), next(turns)
+    turns.close()
+    assert engine.streams_open == engine.streams_closed == 2

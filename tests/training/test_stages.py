@@ -3,6 +3,7 @@
 import csv
 import json
 import random
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -34,8 +35,9 @@ from training.data.dialogues import single
 from training.decode import Reply
 from training.encode import target_text
 from training.export import export
+from training.keep import keep
 from training.model import RouterTap
-from training.train import tokenizer_in
+from training.train import tokenizer_in, train
 
 MICRO = {
     "hidden_size": 32,
@@ -181,6 +183,8 @@ def test_every_figure_reaches_the_card(run: Path, tmp_path: Path, monkeypatch: p
     assert [row["stage"] for row in figures["stages"]] == [name for name in ORDER if name != "teacher"]
     by_stage = {row["stage"]: row["saturation"]["share"] for row in figures["stages"]}
     assert by_stage["general-rl"] == 1 and 0 < by_stage["pretraining"] <= 1
+    monkeypatch.setattr(evaluate, "greedy", None)
+    assert evaluate.stages(run, 1) == figures["stages"], "what was measured once is kept"
     card = (tmp_path / "model" / "README.md").read_text()
     for words in (
         "What each stage changes",
@@ -190,6 +194,30 @@ def test_every_figure_reaches_the_card(run: Path, tmp_path: Path, monkeypatch: p
         "**not reached**",
     ):
         assert words in card
+
+
+def test_a_run_is_kept_small_and_goes_on(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it is kept while the fusion runs: everything measured before is still there, and the fusion continues."""
+    begun, kept = tmp_path / "begun", tmp_path / "kept"
+    shutil.copytree(run, begun, ignore=shutil.ignore_patterns("general-rl", "teacher", "distillation-*"))
+    monkeypatch.setattr(evaluate, "greedy", lambda model, tokenizer, prompts, **_: [replied("x")] * len(prompts))
+    before = evaluate.stages(begun, 1)
+    traces.record_stages(begun, tmp_path / "shown")
+    keep(begun, kept)
+    assert {path.parent.name for path in kept.rglob("checkpoint.pt")} == {"pretraining", "fusion"}
+    assert "trainer" not in {path.name for path in kept.rglob("*")}
+    sizes = [(folder / "fusion" / "checkpoint.pt").stat().st_size for folder in (begun, kept)]
+    assert sizes[1] < 0.4 * sizes[0]
+    monkeypatch.setattr(evaluate, "greedy", None)
+    assert evaluate.stages(kept, 1) == before
+    with pytest.raises(FileNotFoundError, match="cold-start"):
+        evaluate.measured(kept, "cold-start", 2)
+    traces.record_stages(kept, tmp_path / "shown again")
+    assert {path.parent.name for path in (tmp_path / "shown again").rglob("index.jsonl")} == set(ORDER[:4])
+    recipe = replace(micro(fusion.recipe(kept)), steps=3)
+    assert train(recipe, tokenizer_in(kept), fusion.examples)
+    state = torch.load(kept / "fusion" / "checkpoint.pt", weights_only=True)
+    assert state["progress"]["step"] == 3 and state["model"]["model.embed_tokens.weight"].dtype == torch.float32
 
 
 def test_traces_of_the_stages(run: Path, tmp_path: Path) -> None:

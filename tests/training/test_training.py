@@ -19,7 +19,7 @@ from training.data.dialogues import STOP_SENTENCE, Dialogue, make_dialogue, sing
 from training.encode import batches_of, encode, encode_text
 from training.intervals import difference, mean, wilson
 from training.log import Log
-from training.model import EXPERTS_FUNCTION, Balance, make_config, make_model
+from training.model import EXPERTS_FUNCTION, Balance, hidden_states, make_config, make_model, positions_of
 from training.optimizer import orthogonalise
 from training.tokenizer import train_tokenizer
 from training.train import Recipe, learning_rate, train
@@ -101,13 +101,25 @@ def test_dialogues_follow_the_switches() -> None:
 
 def test_batches_hold_every_example_once(tokenizer: PreTrainedTokenizerBase) -> None:
     examples = encode(tokenizer, [make_dialogue(random.Random(i)) for i in range(24)])
-    batches = batches_of(examples, 3, tokenizer.pad_token_id)
+    batches = batches_of(examples, 3)
     assert len(batches) == 3
-    rows = [row[real].tolist() for batch in batches for row, real in zip(batch.ids, batch.real, strict=True)]
-    assert sorted(rows) == sorted(example.ids for example in examples)
+    rows = []
     for batch in batches:
-        assert not (batch.learned & ~batch.real).any()
-        assert batch.learned.any(1).all()
+        parts = [part[0].split(batch.lengths) for part in (batch.ids, batch.learned, positions_of(batch.lengths))]
+        for ids, targets, positions in zip(*parts, strict=True):
+            rows.append((ids.tolist(), targets.tolist().index(True)))
+            assert targets[rows[-1][1] :].all() and positions.tolist() == list(range(len(ids)))
+    assert rows == [(example.ids, example.learned_from) for example in examples]
+
+
+def test_examples_in_one_row_do_not_see_one_another(tokenizer: PreTrainedTokenizerBase) -> None:
+    examples = encode(tokenizer, [make_dialogue(random.Random(i)) for i in range(4)])
+    model = make_model(make_config(len(tokenizer), tokenizer.pad_token_id, tokenizer.eos_token_id, **dict(MICRO)))
+    (batch,) = batches_of(examples, 1)
+    together = hidden_states(model, batch.ids, batch.lengths)[0].split(batch.lengths)
+    for example, got in zip(examples, together, strict=True):
+        alone = model.model(input_ids=torch.tensor([example.ids]), use_cache=False).last_hidden_state[0]
+        torch.testing.assert_close(got, alone, rtol=1e-4, atol=1e-5)
 
 
 def test_plain_text_is_learned_whole(tokenizer: PreTrainedTokenizerBase) -> None:
@@ -132,13 +144,12 @@ def test_sorted_experts_equal_transformers() -> None:
         torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-6)
 
 
-def test_balance_is_one_where_even_and_ignores_padding() -> None:
+def test_balance_is_one_where_even() -> None:
     logits = torch.zeros(8, 4)
     ids = torch.tensor([[0, 1], [2, 3]] * 4)
-    assert Balance(1, 4).loss([(logits, ids)], torch.ones(8, dtype=torch.bool)).item() == pytest.approx(1)
+    assert Balance(1, 4).loss([(logits, ids)]).item() == pytest.approx(1)
     skewed = torch.zeros(8, 4).index_fill(1, torch.tensor([0]), 9.0)
-    real = torch.tensor([True, False] * 4)
-    assert Balance(1, 4).loss([(skewed, ids)], real).item() == pytest.approx(2, abs=0.01)
+    assert Balance(1, 4).loss([(skewed, ids[:1].expand(8, 2))]).item() == pytest.approx(2, abs=0.01)
 
 
 def test_orthogonalise_levels_singular_values() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import gradio as gr
 
 from analysis.words import Words
+from app.engine.catalogue import TRACES
 from app.server.serve import make_services
 from app.settings import Settings
 from app.ui.context import Services, Shared
@@ -24,8 +26,10 @@ def shared_of(open_tab: str, language: str = "en") -> Shared:
 class TabPage:
     """``page.call(component_event, …)`` runs the listener that a change of that component triggers."""
 
-    def __init__(self, module: ModuleType, engine: FakeEngine | None = None, language: str = "en") -> None:
-        self.services: Services = make_services(engine or FakeEngine(), Settings())
+    def __init__(
+        self, module: ModuleType, engine: FakeEngine | None = None, language: str = "en", traces: Path = TRACES
+    ) -> None:
+        self.services: Services = make_services(engine or FakeEngine(), Settings(), traces)
         with gr.Blocks() as self.blocks:
             self.shared = shared_of(module.NAME, language)
             self.tab: Any = module.build(self.services, Words(language))

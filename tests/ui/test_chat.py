@@ -5,25 +5,33 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from contextlib import closing
+from dataclasses import asdict, replace
 from typing import Any
 
 import gradio as gr
 import numpy as np
 import pytest
 
+from analysis.figures.style import shown
+from analysis.trace import Origin, Phase
 from analysis.words import Words
-from app.engine.base import Capabilities, Message, SamplingParams
+from app.engine.base import Candidate, Capabilities, Message, SamplingParams, TokenEvent
+from app.engine.edit_rules import edited_spec
 from app.engine.opening import open_engine
 from app.server.serve import make_services
 from app.settings import Settings
-from app.ui.chat import as_updates, shown_of, status_html
+from app.ui.chat import as_updates, invitation, shown_of, status_html
 from app.ui.chat_options import follow_mode
+from app.ui.chat_pace import drawn_html
 from app.ui.context import Services
-from app.ui.conversation import Turn, chat_messages
+from app.ui.conversation import Turn, chat_messages, request_messages
+from app.ui.experiment_edits import History, from_text, in_brief
 from app.ui.following import ActiveRuns, pull
+from app.ui.pacing import STEP
+from app.ui.page_links import edited_label
 from app.ui.turn import Options, TurnView, build_request, recommended, run_turn, status_line
-from tests.fake_engine import FakeEngine, experts_of
+from tests.fake_engine import FakeEngine, edited_experts, experts_of
 
 
 def say(key: str, **values: object) -> str:
@@ -32,6 +40,10 @@ def say(key: str, **values: object) -> str:
 
 def services_of(engine: FakeEngine, **settings: Any) -> Services:
     return make_services(engine, Settings(**{"updates_per_second": 60.0, **settings}))
+
+
+def shown_messages(view: TurnView) -> list[str]:
+    return [message["content"][0]["text"] for message in chat_messages(view.conversation, say)]
 
 
 def turn(services: Services, text: Any, before: tuple[Turn, ...] = (), **options: Any) -> list[TurnView]:
@@ -53,6 +65,26 @@ def test_a_turn_streams_its_thinking_and_its_answer_and_leaves_a_trace() -> None
     assert trace.provenance["finish_reason"] == "stop"
     assert trace.text_of("answer") == "It is 812." and trace.router_scores is not None
     assert services.scheduler.length == 0
+
+
+@pytest.mark.parametrize("text", ["mask:0:3", "top_k:all:6", "force:1:15 ablate:2:4"])
+def test_an_answer_under_edits_is_marked_and_its_trace_has_them_and_what_ran(text: str) -> None:
+    engine = FakeEngine()
+    services, edits = services_of(engine), from_text(text)
+    plain = turn(services, "hello")[-1]
+    last = turn(services, "hello", plain.conversation, edits=History(edits))[-1]
+    assert [request.edits for request in engine.requests] == [(), edits]
+    trace = services.store.get(last.trace_id)
+    assert trace.provenance["edits"] == [asdict(edit) for edit in edits]
+    assert trace.spec == edited_spec(engine.spec, edits)
+    wanted = edited_experts(experts_of("hello", engine.spec), edits, engine.spec)
+    assert (trace.expert_ids.astype(int)[-1] == wanted).all()
+    assert last.chunk is not None and last.conversation[0].edits == ""
+    messages = chat_messages(last.conversation, say)
+    marked = [m["content"][0]["text"] for m in messages if "edited routing" in m["content"][0]["text"]]
+    assert marked == [f"✎ Answered with edited routing: {in_brief(edits, Words('en'))}"]
+    assert "edited" not in str(request_messages(last.conversation, "and now?"))
+    assert edited_label(trace, Words("en")).startswith(f"Routing edited: {text.split()[0]}")
 
 
 def test_the_trace_id_is_set_only_at_the_end_and_the_run_id_until_then() -> None:
@@ -142,6 +174,9 @@ def test_stop_keeps_what_came() -> None:
     assert done.done and done.finish_reason == "stopped" and "long" in done.thinking and not done.answer
     assert services.store.get(last.trace_id).provenance["finish_reason"] == "stopped"
     assert last.status.startswith("Stopped")
+    assert shown_messages(last)[-1] == say("cut_stopped")
+    again = turn(services, "and now?", last.conversation)[-1]
+    assert say("cut_stopped") in shown_messages(again) and shown_messages(again)[-1] != say("cut_stopped")
 
 
 def test_stop_while_waiting_leaves_the_queue() -> None:
@@ -243,6 +278,58 @@ def test_stopping_a_paced_turn_keeps_what_was_shown() -> None:
     assert trace.phase_counts()["thinking"] == last.conversation[-1].thinking_tokens
 
 
+def test_step_by_step_a_token_is_shown_for_each_step_with_what_it_was_drawn_from() -> None:
+    engine = FakeEngine()
+    engine.enqueue("one two three", "four")
+    services, runs, newest = services_of(engine), ActiveRuns(), []
+    for view in run_turn(services, runs, (), "hello", Options(pace=STEP), say):
+        if view.newest is not None and view.newest not in newest:
+            newest.append(view.newest)
+        active = runs.get(view.run_id)
+        if active is not None and engine.streams_closed:  # the model is done; nothing of it has been shown but steps
+            active.pacer.step()
+    assert engine.requests[0].candidates == 5
+    assert [event.index for event in newest] == list(range(newest[0].index, newest[-1].index + 1))
+    assert newest[-1].finish_reason == "stop" and len(newest) > 5
+    for event in newest:
+        assert any(c.token_id == event.token_id for c in event.candidates)
+        assert shown(event.text) in drawn_html(event, say)
+
+
+def test_before_the_first_step_nothing_is_said_to_have_been_drawn() -> None:
+    engine = FakeEngine()
+    services, runs, lines = services_of(engine), ActiveRuns(), []
+    before = turn(services, "hello")[-1].conversation  # its answer is read again, as part of the next prompt
+    for view in run_turn(services, runs, before, "and now?", Options(pace=STEP), say):
+        assert view.newest is None or view.conversation[-1].thinking_tokens or view.conversation[-1].answer_tokens
+        active = runs.get(view.run_id)
+        lines.append(view.status)
+        if active is not None and view.status == say("step_ready"):
+            active.stop()
+    assert say("step_ready") in lines
+
+
+def test_a_run_that_is_left_while_it_waits_for_a_step_lets_go_of_the_model() -> None:
+    engine = FakeEngine(delay=0.01)
+    engine.enqueue("word " * 500, "never written")
+    services, runs = services_of(engine), ActiveRuns()
+    with closing(run_turn(services, runs, (), "hello", Options(pace=STEP), say)) as views:
+        for _ in range(8):
+            next(views)
+    deadline = time.monotonic() + 5
+    while services.scheduler.length and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert engine.streams_closed == engine.streams_open == 1 and not services.scheduler.length and not len(runs)
+
+
+def test_what_was_not_drawn_is_said_to_be_so() -> None:
+    forced = TokenEvent(5, 9, b"<b>", "<b>", Phase.THINKING, Origin.FORCED, 0)
+    assert "budget" in drawn_html(forced, say) and "<b><b>" not in drawn_html(forced, say)
+    assert "not known" in drawn_html(replace(forced, origin=Origin.SAMPLED), say)
+    half = replace(forced, origin=Origin.SAMPLED, piece=b"\xe4", text="", candidates=(Candidate(9, "‹e4›", 0.25, 1.0),))
+    assert "‹e4›" in drawn_html(half, say) and "25.0%" in drawn_html(half, say) and "100.0%" in drawn_html(half, say)
+
+
 def test_sampling_left_at_the_recommendation_follows_the_soft_switch() -> None:
     services = services_of(FakeEngine())
     usual = recommended(services, "thinking")
@@ -272,11 +359,11 @@ def test_every_update_has_every_value_and_the_box_is_emptied_once() -> None:
         yield TurnView((Turn("q", "hm", "a", 1, 1, done=True),), status="done", trace_id="t")
 
     first, second, last = as_updates(views(), say, from_box=True)
-    assert len(first) == len(second) == len(last) == 10
+    assert len(first) == len(second) == len(last) == 11
     assert first[4] == "" and second[4] != "" and last[4] != ""
     assert (first[5]["interactive"], first[6]["interactive"]) == (False, True)
     assert (last[5]["interactive"], last[6]["interactive"]) == (True, False)
-    assert (second[7], last[7], last[8]) == ("r", "", "t")
+    assert (second[8], last[8], last[9]) == ("r", "", "t")
 
 
 def failing(*, after: int) -> Iterator[TurnView]:
@@ -329,7 +416,7 @@ def test_the_sentence_of_a_spent_budget_is_not_taken_for_the_models_words() -> N
 
 def test_a_cleared_chat_shows_nothing_of_what_was() -> None:
     (update,) = as_updates(iter([TurnView((), cleared=True)]), say)
-    assert update[0] == () and update[1] == [] and update[2] is None and update[8] is None
+    assert update[0] == () and update[1] == [] and update[2] is None and update[9] is None
     turns = (Turn("a", "", "b", done=True, trace_id="first"), Turn("c", "", "d", done=True, trace_id="second"))
     assert shown_of((), say)[3:] == (None, None, None)
     kept, _, _, live, trace_id, token = shown_of(turns[:1], say)
@@ -339,3 +426,8 @@ def test_a_cleared_chat_shows_nothing_of_what_was() -> None:
 def test_the_status_line_escapes_what_it_repeats() -> None:
     shown = status_html("Unknown mode '<img src=x>'", problem=True)
     assert "<img" not in shown and 'role="alert"' in shown
+
+
+def test_an_empty_chat_says_what_an_expert_is_where_there_are_any() -> None:
+    assert "8 of 64" in invitation(FakeEngine(6, 64, 8).spec, say)
+    assert invitation(FakeEngine(0, 0, 0).spec, say).strip() == f"## {say('invite')}"

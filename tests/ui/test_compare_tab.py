@@ -7,14 +7,16 @@ import threading
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
+from analysis.errors import BadValue
 from analysis.words import Words
 from app.engine.base import Capabilities
 from app.server.serve import make_services
 from app.settings import Settings
-from app.ui import arms, compare_tab
-from app.ui.compare_run import Options, PairView, run_pair
+from app.ui import arms, compare_tab, pair_view
+from app.ui.compare_run import Options, PairView, build_requests, run_pair
 from app.ui.context import Services
 from tests.fake_engine import FakeEngine
 from tests.make_traces import make_trace
@@ -95,11 +97,12 @@ def test_the_servers_limits_hold():
 
 
 def test_time_that_runs_out_ends_an_arm_and_keeps_it():
-    engine = FakeEngine(delay=0.05)
+    engine = FakeEngine(delay=0.02)
     engine.enqueue("so " * 400, "12")
+    engine.enqueue("", "12")
     services = make_services(engine, replace(Settings(), turn_seconds=0.6))
     last = views(services)[-1]
-    assert last.arms[0].reason == "interrupted" and 0 < last.arms[0].thinking_tokens < 400
+    assert [arm.reason for arm in last.arms] == ["interrupted", "stop"] and 0 < last.arms[0].thinking_tokens < 400
     assert services.store.get(last.arms[0].trace_id).provenance["finish_reason"] == "interrupted"
 
 
@@ -135,15 +138,16 @@ def test_a_full_queue_is_one_sentence():
 def test_stopping_keeps_what_had_arrived():
     engine = FakeEngine(delay=0.02)
     engine.enqueue("so " * 500, "12")
+    engine.enqueue("", "so " * 500)
     services = make_services(engine, Settings())
     stopped, last = threading.Event(), PairView()
     for last in run_pair(services, Options("hello"), stopped, WORDS):
         if last.arms[0].thinking_tokens:
             stopped.set()
     arm = last.arms[0]
-    assert 0 < arm.thinking_tokens < 500 and arm.reason == "stopped" and last.arms[1].reason == ""
+    assert 0 < arm.thinking_tokens < 500 and [arm.reason for arm in last.arms] == ["stopped", "stopped"]
     assert services.store.get(arm.trace_id).phase_counts()["thinking"] >= arm.thinking_tokens
-    assert len(engine.requests) == 1
+    assert services.store.get(last.arms[1].trace_id).provenance["finish_reason"] == "stopped"
     with services.scheduler.enter() as ticket:
         assert ticket.wait(5), "the engine was let go"
 
@@ -158,20 +162,75 @@ def test_a_visitor_who_leaves_frees_the_engine():
     running.close()
     with services.scheduler.enter() as ticket:
         assert ticket.wait(5)
-    assert len(services.store) == 0 and engine.streams_closed == 1
+    assert len(services.store) == 0 and engine.streams_closed == 2 and engine.most_running == 2
 
 
 def test_a_fault_of_the_engine_is_said_and_the_queue_lives(caplog):
     services = make_services(FakeEngine(fail_after=2), Settings())
     last = views(services)[-1]
-    assert last.problem and last.status == WORDS("tabs.fault") and "told to fail" in caplog.text
+    assert last.problem and "A · thinking: broken off" in last.status and "told to fail" in caplog.text
+    assert [arm.reason for arm in last.arms] == ["error", "error"] and services.scheduler.length == 0
+
+
+def test_an_answer_that_fails_leaves_the_other_whole():
+    engine = FakeEngine(fail_after=8)
+    engine.enqueue("so " * 20, "12")
+    engine.enqueue("", "It is 12.")
+    services = make_services(engine, Settings())
+    last = views(services)[-1]
+    assert last.problem and "A · thinking: broken off" in last.status and "B" not in last.status
+    assert [arm.reason for arm in last.arms] == ["error", "stop"] and last.arms[1].answer == "It is 12."
+    broken, whole = (services.store.get(arm.trace_id) for arm in last.arms)
+    assert broken.provenance["finish_reason"] == "error" and whole.text_of("answer") == "It is 12."
     assert services.scheduler.length == 0
+
+
+def test_both_answers_stream_at_once_and_the_shorter_one_ends_first():
+    engine = FakeEngine(delay=0.01)
+    engine.enqueue("so " * 60, "12")
+    engine.enqueue("", "It is 12, says a longer answer.")
+    services = make_services(engine, Settings())
+    seen = views(services)
+    both = [view.arms for view in seen if view.arms[0].thinking_tokens and view.arms[1].answer_tokens]
+    assert any(not a.reason and b.reason == "stop" and b.trace_id for a, b in both), "B shows its end while A goes on"
+    assert engine.most_running == 2 and seen[-1].status == "Done."
+    counted = next(view.status for view in seen if view.arms[0].thinking_tokens)
+    assert "A · thinking: " in counted and "B · non-thinking: " in counted
+
+
+def test_each_answer_is_bit_for_bit_what_it_is_alone():
+    from app.engine.local import LocalEngine
+    from tests.tiny_models import tiny_moe, tokenizer
+
+    engine = LocalEngine(tiny_moe(), tokenizer(), check=False)
+    services = make_services(engine, Settings())
+    last = views(services, temperature=1.0, seed=3, max_tokens=60)[-1]
+    alone = [
+        engine.run(request) for request in build_requests(services, Options("What is 8 + 4?", 1.0, 0.95, 60, 3), WORDS)
+    ]
+    for arm, wanted in zip(last.arms, alone, strict=True):
+        trace = services.store.get(arm.trace_id)
+        assert trace.num_tokens > 60 and trace.provenance["mode"] == wanted.provenance["mode"]
+        for name in ("token_ids", "phase", "step", "expert_ids", "expert_weights", "entropy", "margin"):
+            assert np.array_equal(getattr(trace, name), getattr(wanted, name)), name
+
+
+def test_what_the_engine_refuses_is_said_once():
+    engine = FakeEngine()
+
+    def refuse(request: Any) -> Any:
+        raise BadValue("The conversation is too long.")
+        yield
+
+    engine.stream = refuse  # type: ignore[method-assign]
+    last = views(make_services(engine, Settings()))[-1]
+    assert last.problem and last.status == "The conversation is too long." and not last.arms[0].trace_id
 
 
 def test_figures_describe_the_pair_in_the_chosen_phase():
     a = make_trace(rows=80, layers=3, experts=16, top_k=4, seed=1)
     b = make_trace(rows=60, layers=3, experts=16, top_k=4, seed=1, thinking=False)
-    drawn = compare_tab.pair_figures(a, b, "generated", WORDS, "light")
+    drawn = pair_view.pair_figures(a, b, ("A · thinking", "B"), "generated", WORDS, "light")
     assert drawn.loads[0].layout.title.text.startswith("<b>A · thinking")
     n = min(int(t.rows_in("generated").sum()) for t in (a, b))
     assert f"n = {n} tokens" in drawn.divergence.layout.title.text
@@ -181,7 +240,7 @@ def test_figures_describe_the_pair_in_the_chosen_phase():
 
 
 def test_a_phase_that_one_side_lacks_is_said():
-    drawn = compare_tab.pair_figures(make_trace(), make_trace(thinking=False), "thinking", WORDS, "light")
+    drawn = pair_view.pair_figures(make_trace(), make_trace(thinking=False), ("A", "B"), "thinking", WORDS, "light")
     assert drawn.divergence is None and "cannot be compared" in drawn.message
 
 
@@ -189,8 +248,9 @@ def test_the_tab_draws_the_pair_and_refuses_what_is_no_phase():
     page = TabPage(compare_tab)
     ids = tuple(page.services.store.put(make_trace(seed=seed)) for seed in (1, 2))
     drawn = page.call(page.tab.pair, "change", pair=ids)
-    assert is_shown(drawn[page.tab.drawn]) and is_shown(drawn[page.tab.divergence])
-    bad = page.call(page.tab.phase, "input", pair=ids, phase="<b>")
+    assert is_shown(drawn[page.tab.drawn]) and is_shown(drawn[page.tab.view.divergence])
+    page.tab.__dict__["phase"] = page.tab.view.phase
+    bad = page.call(page.tab.view.phase, "input", pair=ids, phase="<b>")
     assert "Unknown phase" in bad[page.tab.message] and "<b>" not in bad[page.tab.message]
     gone = page.call(page.tab.pair, "change", pair=(ids[0], "gone"))
     assert "no longer in memory" in gone[page.tab.message]

@@ -221,7 +221,7 @@ def test_a_change_of_k_has_no_control_and_says_so():
     drawn = experiment_view.draw(last.arms, last.measured, "generated", WORDS, "light")
     assert any("this experiment has no control" in line for line in drawn.sentences)
     assert any("that share says nothing here" in line for line in drawn.sentences)
-    assert drawn.touched is None and drawn.touched_table == ((), ())
+    assert drawn.touched is None
     assert (np.array(drawn.changed.data[-1].x) == 100).all()
 
 
@@ -291,7 +291,7 @@ def test_an_engine_without_probabilities_invents_none():
     services = make_services(FakeEngine(capabilities=Capabilities(logprobs=False, context=4096)), Settings())
     last = views(services)[-1]
     drawn = experiment_view.draw(last.arms, last.measured, "generated", WORDS, "light")
-    assert drawn.changed is not None and drawn.log_prob is None and drawn.log_prob_table == ((), ())
+    assert drawn.changed is not None and drawn.log_prob is None
     assert "not available from this engine" in drawn.sentences[-1]
 
 
@@ -405,22 +405,16 @@ def test_a_marker_is_shown_only_where_they_part():
     assert "+</mark>" in experiment_view.said_html(longer, T, parting(base, longer), WORDS)
 
 
-def test_figures_tables_and_sentences_hold_the_same_numbers():
+def test_figures_and_sentences_hold_the_same_numbers():
     services = make_services(FakeEngine(), Settings())
     last = views(services, (RouterEdit("mask", (3, 5, 9, 11), layer=1),), controls=2)[-1]
     drawn = experiment_view.draw(last.arms, last.measured, "generated", WORDS, "light")
-    header, lines = drawn.log_prob_table
-    assert header[0] == "Run" and [line[0] for line in lines] == ["Edited", "Random control 1", "Random control 2"]
-    assert [line[1] for line in lines] == ["−4.0000"] * 3
     assert list(drawn.log_prob.data[0].x) == [-4.0] * 3
     sentence = next(line for line in drawn.sentences if line.startswith("Probability"))
     assert "−4.000 (× 0.0183); random controls −4.000 (× 0.0183), −4.000 (× 0.0183)" in sentence
-    header, lines = drawn.changed_table
-    assert header[-1] == "no edit, read a second time" and len(lines) == 3
-    assert [line[-1] for line in lines] == ["0.0 %"] * 3
+    sentence = next(line for line in drawn.sentences if line.startswith("Routing"))
     edit = drawn.changed.data[-1]
-    assert [line[1] for line in lines] == [f"{x:.1f} %" for x in edit.x]
-    assert len(drawn.touched_table[1]) == 3 * 4
+    assert len(edit.x) == 3 and f"under the edit {sum(edit.x) / 3:.1f} %" in sentence
     n = int(services.store.get(last.arms[0].trace_id).rows_in("generated").sum())
     for figure in (drawn.changed, drawn.moved, drawn.touched):
         assert f"n = {n} tokens" in figure.layout.title.text

@@ -17,7 +17,7 @@ from analysis.words import LANGUAGES, Words
 from app.server.store import TraceStore
 from app.ui import expert_card_view, experts_choice, experts_pool, experts_tab
 from app.ui.context import EXAMPLE
-from app.ui.experts_pool import Remembered, Session, gallery, overview, pool_of
+from app.ui.experts_pool import Remembered, Session, beside, gallery, overview, pool_of
 from app.ui.following import SO_FAR
 from app.ui.tabs_common import Nothing, event_pair
 from tests.make_traces import make_trace
@@ -50,14 +50,15 @@ def test_before_the_first_answer_the_gallery_is_shown() -> None:
     drawn = page.call(page.shared.open_tab, "change")
     tab = page.tab
     assert drawn[tab.pool] == "gallery" and is_shown(drawn[tab.body]) and is_shown(drawn[tab.map])
-    assert "28 recordings" in drawn[tab.about] and drawn[tab.chosen] == (drawn[tab.layer_box], drawn[tab.expert_box])
+    assert f"{len(gallery().traces)} recordings" in drawn[tab.about]
+    assert drawn[tab.chosen] == (drawn[tab.layer_box], drawn[tab.expert_box])
     assert drawn[tab.map]["value"].layout.title.text.startswith("<b>The gallery")
 
 
 def test_the_gallery_is_labelled_by_language_and_topic() -> None:
     labels = gallery().by_label()
     assert set(labels) == {"language", "topic"} and set(labels["language"]) == {"en", "ja", "zh"}
-    assert sum(map(len, labels["language"].values())) == len(gallery().traces) == 28
+    assert sum(map(len, labels["language"].values())) == len(gallery().traces) > 20
     assert gallery() is gallery()
 
 
@@ -96,6 +97,28 @@ def test_a_pool_reads_only_the_ids_of_its_session() -> None:
     assert pool_of(store, "conversation", ids[0], mine, WORDS).ids == (ids[1],)
     with pytest.raises(Nothing):
         pool_of(store, "session", ids[0], Session(), WORDS)
+
+
+def test_a_card_shows_the_gallery_beside_an_answer_and_the_answer_beside_the_gallery() -> None:
+    store, shipped = TraceStore(), gallery()
+    own = store.put(replace(shipped.traces[3], provenance={}))
+    other = store.put(make_trace(rows=20))
+    answer = pool_of(store, "answer", own, Session(), WORDS)
+    assert beside(store, answer, own, WORDS) is shipped
+    shown = beside(store, shipped, own, WORDS)
+    assert shown is not None and (shown.name, shown.ids) == ("answer", (own,))
+    assert beside(store, pool_of(store, "answer", other, Session(), WORDS), other, WORDS) is None  # of another model
+    for trace_id in (None, shipped.ids[2], other, "gone"):
+        assert beside(store, shipped, trace_id, WORDS) is None
+
+    layer, expert = 0, int(shipped.traces[3].expert_ids[-1, 0, 0])
+    card = expert_card_view.card(answer, layer, expert, "all", WORDS, shipped)
+    section = card.split("And in the gallery that comes along")[1].split("</section>")[0]
+    use = expert_card.use_share(shipped.traces, layer, expert, "all")
+    assert f"{use.n:,} tokens" in section and f"{100 * float(use.values):.3g}" in section
+    numbers = [int(n) for n in re.findall(r"data-token='(\d+),", section)]
+    assert numbers and min(numbers) >= 1 and max(numbers) <= len(shipped.ids)  # they come after the answer's own
+    assert "And in the" not in expert_card_view.card(answer, layer, expert, "all", WORDS)
 
 
 def test_another_model_and_earlier_turns_are_left_out() -> None:
@@ -263,9 +286,9 @@ def test_text_of_the_model_is_never_markup() -> None:
     assert "<img" not in answer[page.tab.status]
 
 
-def modes(prompts: int) -> list[RoutingTrace]:
+def modes(prompts: int, rows: int = 120) -> list[RoutingTrace]:
     return [
-        make_trace(120, 2, 8, 2, 2 * p + t, bool(t), messages=[{"role": "user", "content": f"prompt {p}"}])
+        make_trace(rows, 2, 8, 2, 2 * p + t, bool(t), messages=[{"role": "user", "content": f"prompt {p}"}])
         for p in range(prompts)
         for t in (0, 1)
     ]
@@ -282,7 +305,22 @@ def modes(prompts: int) -> list[RoutingTrace]:
 )
 def test_sensitivity_is_shown_where_prompts_allow(name: str, prompts: int, says: str) -> None:
     text = plain(expert_card_view.sensitivity(pool(*modes(prompts), name=name), 0, 1, WORDS, Remembered()))
+    assert "interval and no test" not in text and ("A difference of 0 is no change." in text) == (says == "interval")
     assert says in text and ("8 prompts (the same prompts in both modes)" in text) == (says == "interval")
+
+
+def test_a_card_says_why_it_has_no_test() -> None:
+    """Answers without thinking are often several times shorter: the test then needs more of them."""
+    uneven = pool(*modes(3, rows=200)[1::2], *modes(3, rows=20)[::2])
+    text = plain(expert_card_view.sensitivity(uneven, 0, 1, WORDS, Remembered()))
+    said = re.search(r"About (\d+) .* in (\d+) non-thinking tokens; against (\d+) tokens .* needs (\d+)", text)
+    assert said and "3 prompts" in text
+    expected, few, many, needed = map(int, said.groups())
+    assert expected < needed > 40 and few * 5 < many
+    assert "interval is corrected" not in text and "Chance" not in text and "count as separate ones" in text
+
+    text = plain(expert_card_view.sensitivity(pool(*modes(2, rows=20)), 0, 1, WORDS, Remembered()))
+    assert "the test needs 10" in text and "unequal" not in text
 
 
 def test_the_test_is_run_once_a_pool(monkeypatch: pytest.MonkeyPatch) -> None:

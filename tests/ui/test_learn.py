@@ -122,7 +122,7 @@ def test_a_dense_model_is_drawn_without_a_router():
 def test_one_answer_is_set_beside_the_recordings_of_its_own_model():
     own = balance.gallery()[0]
     figure, said = balance.drawn(own, own.spec.layer_numbers[1], WORDS, "light")
-    assert len(figure.data) >= 2 and "28 recordings" in said and "MaxVio" in said
+    assert len(figure.data) >= 2 and f"{len(balance.gallery())} recordings" in said and "MaxVio" in said
     foreign = make_trace(rows=40)
     figure, said = balance.drawn(foreign, 0, WORDS, "dark")
     assert "recordings" not in said and "this answer" in said
@@ -161,3 +161,10 @@ def test_the_myth_lesson_reads_the_set_that_was_answered():
     assert len(page.services.sets.get(set_id).pairs) == 24
     drawn = page.call(page.shared.set_id, "change", set_id=set_id)
     assert is_shown(drawn[lesson.shown]) and drawn[lesson.finding].count("<p>") >= 3
+    assert "among the same tokens" in drawn[lesson.finding].split("</p>")[0], "what is left comes first"
+
+
+def test_the_myth_lesson_claims_no_more_than_a_control_can_show():
+    for language, causes in (("en", "other causes"), ("ja", "別の原因"), ("zh", "其他原因")):
+        words = Words(language)
+        assert causes in words("learn.myth.text") and causes in words("finding.closing.found")

@@ -100,14 +100,13 @@ def test_every_recording_of_the_index_is_there_once_and_none_is_opened(monkeypat
     assert [recording.path.name for recording in gallery] == [line["file"] for line in lines]
     assert len({recording.id for recording in found}) == len({recording.link for recording in found}) == len(found)
     assert all(view.RUN_ID.fullmatch(recording.id) for recording in found)
-    cards.shipped_groups.cache_clear()
-    groups = cards.shipped_groups("en")
+    groups = cards.shipped_groups(shipped(), WORDS)
     assert sum(len(card["takes"]) for group in groups for card in group["cards"]) == len(found)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_visitors_language_comes_first_and_both_modes_share_a_card(language: str) -> None:
-    groups = cards.shipped_groups(language)
+    groups = cards.shipped_groups(shipped(), Words(language))
     assert groups[0]["language"] == language and {group["language"] for group in groups[:3]} == set(LANGUAGES)
     for card in groups[0]["cards"]:
         assert [take["mode"] for take in card["takes"]] == ["thinking", "non-thinking"]
@@ -119,7 +118,7 @@ def test_the_visitors_language_comes_first_and_both_modes_share_a_card(language:
 
 
 def test_what_a_card_counts_is_what_its_trace_holds(page: Page) -> None:
-    for group in cards.shipped_groups("en"):
+    for group in cards.shipped_groups(shipped(), WORDS):
         for card in group["cards"]:
             for take in card["takes"]:
                 counts = page.store.peek(take["id"]).phase_counts()

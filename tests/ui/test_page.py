@@ -15,9 +15,11 @@ from app.settings import Settings
 from app.ui.context import EXAMPLE
 from app.ui.conversation import Turn
 from app.ui.header import badge, header_html
+from app.ui.live.view import WEB
 from app.ui.page import build_page, checked_theme
 from app.ui.page_links import linked, turn_position
 from app.ui.shelves.links import Target
+from app.ui.theme import head
 from tests.fake_engine import FakeEngine
 from tests.make_traces import make_trace
 from tests.ui.tab_page import is_skipped
@@ -39,6 +41,18 @@ def test_there_is_a_page_for_every_language() -> None:
     assert set(pages) == {"", "ja", "zh"}
     sent = {path: next(c for c in found if c["props"].get("elem_id") == "send") for path, found in pages.items()}
     assert {path: c["props"]["value"] for path, c in sent.items()} == {"": "Send", "ja": "送信", "zh": "发送"}
+
+
+def test_no_listener_has_its_progress_looked_up_all_over_the_page() -> None:
+    config = build_page(make_services(FakeEngine(), Settings())).get_config_file()
+    listeners = [on for on in config["dependencies"] if on["api_visibility"] == "private"]
+    assert len(listeners) > 300 and all(on["show_progress_on"] is not None for on in listeners)
+    assert max(len(on["show_progress_on"]) for on in listeners) == 1
+
+
+def test_every_module_of_the_first_picture_is_fetched_early() -> None:
+    early = re.findall(r'<link rel="modulepreload" href="\./gradio_api/file=([^"]+)">', head())
+    assert early == [path.as_posix() for path in sorted(WEB.glob("*.js"))]
 
 
 @pytest.mark.parametrize("modes", [("thinking",), ("non-thinking",), ("thinking", "non-thinking")])
@@ -103,7 +117,7 @@ def test_an_address_is_followed_or_refused_in_one_sentence() -> None:
     assert (trace_id, token, live["select"]) == ("gallery-00000-thinking-0", 12, {"index": 12, "layer": None})
     assert "problem" not in status
     trace_id, token, live, status = linked(Target("gallery-00000-thinking-0", 5000), store, words)
-    assert trace_id and token is None and live["play"] and "tokens 0 to 109" in status
+    assert trace_id and token is None and live["play"] and f"tokens 0 to {store.get(trace_id).num_tokens - 1}" in status
     refused = linked(Target(problem="No."), store, words)
     assert [is_skipped(value) for value in refused] == [True] * 3 + [False] and "No." in refused[3]
 

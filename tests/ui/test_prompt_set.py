@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import html
+import re
 import threading
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
+import gradio as gr
 import pytest
 
+from analysis.comparing import compare_folders
 from analysis.errors import BadValue
+from analysis.findings import in_words
+from analysis.pairs import PairSet
 from analysis.words import Words
 from app.server.serve import make_services
 from app.settings import Settings
@@ -16,7 +25,8 @@ from app.ui.compare_run import Options
 from app.ui.context import Services
 from app.ui.prompt_set import SetView, run_set
 from tests.fake_engine import FakeEngine
-from tests.ui.tab_page import TabPage, is_shown
+from tests.make_traces import make_trace
+from tests.ui.tab_page import TabPage, is_shown, is_skipped
 
 WORDS = Words("en")
 PROMPTS = "\n".join(f"How much is {n} + 4, if one counts it out slowly and says every step?" for n in range(6))
@@ -110,6 +120,53 @@ def test_the_tab_draws_what_was_found_and_tests_again_under_a_control(language: 
     assert "problem" in gone[many.message] and not is_shown(gone[many.drawn])
 
 
+def few_of(short: int, language: str) -> str:
+    """The finding of 8 pairs, ``short`` of which have a direct answer of 2 tokens."""
+    made = []
+    for n in range(8):
+        asked = [{"role": "user", "content": f"<b>Prompt {n}</b> " + "and a long tail " * 9}]
+        made.append(
+            tuple(
+                make_trace(rows, 2, 8, 2, 2 * n + t, bool(t), skew=0, messages=asked)
+                for t, rows in ((1, 120), (0, 5 if n < short else 60))
+            )
+        )
+    return set_tab.finding_html(PairSet(made).compare(), Words(language))
+
+
+@pytest.mark.parametrize("language", ["en", "ja", "zh"])
+def test_every_prompt_that_could_not_be_counted_is_named_by_its_text(language: str):
+    said = few_of(2, language)
+    lines = re.findall("<li>(.*?)</li>", said)
+    assert len(lines) == 2 and all(f"&lt;b&gt;Prompt {n}&lt;/b&gt;" in line for n, line in enumerate(lines))
+    assert all("…" in line and len(line) < 140 for line in lines), "shortened"
+    assert "<b>" not in said and "non-thinking: " not in said and "generated:" not in said and " rows" not in said
+    if language == "en":
+        assert "2 of the prompts answered could not be counted:" in said
+        assert re.search(r"\(non-thinking\): \d generated tokens, fewer than 4$", lines[0])
+
+
+def test_a_prompt_that_only_the_control_leaves_out_is_named_too():
+    made = []
+    for n in range(8):
+        asked = [{"role": "user", "content": f"Prompt {n}"}]
+        pair = [
+            make_trace(rows, 2, 8, 2, 2 * n + t, bool(t), skew=0, messages=asked) for t, rows in ((1, 120), (0, 60))
+        ]
+        if n == 3:  # no word in common
+            pair[1] = replace(pair[1], token_ids=pair[1].token_ids + 1_000_000)
+        made.append(tuple(pair))
+    lines = re.findall("<li>(.*?)</li>", set_tab.finding_html(PairSet(made).compare(control="token"), WORDS))
+    assert lines == ["“Prompt 3”: fewer than 4 tokens that the control could match"]
+    assert "<li>" not in set_tab.finding_html(PairSet(made).compare(), WORDS)
+
+
+def test_where_all_were_counted_nothing_is_said_and_many_become_a_number():
+    assert "<li>" not in few_of(0, "en") and "could not be counted" not in few_of(0, "en")
+    lines = re.findall("<li>(.*?)</li>", few_of(6, "en"))
+    assert len(lines) == set_tab.NAMED + 1 and lines[-1] == "1 more"
+
+
 def test_prompts_come_along_in_every_language():
     for language in ("en", "ja", "zh"):
         lines = (set_tab.PROMPTS / f"{language}.txt").read_text(encoding="utf-8").splitlines()
@@ -126,3 +183,34 @@ def test_sets_make_room_for_others():
     assert store.get(second) is pairs
     with pytest.raises(BadValue):
         store.get(first)
+
+
+def test_a_set_can_be_taken_along_and_says_the_same_at_home(tmp_path: Path):
+    page = TabPage(compare_tab)
+    many, services = page.tab.many, page.services
+    with page.blocks:
+        courier = gr.HTML()
+        set_tab.wire_downloads(many, services, page.shared, courier)
+    set_id = views(services)[-1].set_id
+    found = services.sets.get(set_id).compare("answer", "token")
+
+    def save(kind: str, **changes: Any) -> list[Any]:
+        given = {"language": "en", "set_id": set_id, "phase": "answer", "control": "token", **changes}
+        return list(page.listener(many.downloads[kind], "click").fn(*given.values()))
+
+    *_, (sent, line) = save("zip")
+    assert "compared-prompts.zip is on its way" in line
+    with ZipFile(sent["file"]["path"]) as archive:
+        assert not [name for name in archive.namelist() if name.startswith(("/", ".."))]
+        archive.extractall(tmp_path)
+    again = compare_folders([tmp_path / "compared-prompts"], phase="answer", control="token")
+    assert again.finding == found.finding and len(list(tmp_path.rglob("*.safetensors"))) == 2 * len(again.plan.units)
+    *_, (report, _) = save("html")
+    page_text = Path(report["file"]["path"]).read_text(encoding="utf-8")
+    assert in_words(found.finding, WORDS)[0] in html.unescape(page_text)
+    assert "--control token" in page_text and str(Path(report["file"]["path"]).parent) not in page_text
+    assert "/tmp" not in page_text
+    *_, (none, problem) = save("zip", set_id="gone")
+    assert is_skipped(none) and "no longer in memory" in problem
+    *_, (none, problem) = save("html", control="<b>")
+    assert is_skipped(none) and "problem" in problem and "<b>" not in problem

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +22,12 @@ TRACE = make_trace(rows=60, layers=3, experts=16, top_k=4, first_layer=1)
 WORDS = Words("en")
 
 
+def lines_of(table: str) -> list[list[str]]:
+    """The text of an HTML table, line by line."""
+    rows = re.findall(r"<tr>(.*?)</tr>", table)
+    return [[re.sub(r"<[^>]+>", "", cell) for cell in re.findall(r"<t[hd].*?</t[hd]>", row)] for row in rows]
+
+
 def test_ladder_and_table_hold_the_ids_and_weights_of_the_row():
     view = token_tab.token_view(TRACE, 20, 2, WORDS, "light")
     ladder = view.ladder.data[0]
@@ -28,8 +35,11 @@ def test_ladder_and_table_hold_the_ids_and_weights_of_the_row():
         assert ladder.customdata[position, :, 1].astype(int).tolist() == TRACE.expert_ids[20, position].tolist()
         np.testing.assert_array_equal(ladder.z[position], TRACE.expert_weights[20, position].astype(float))
         first, weight = TRACE.expert_ids[20, position, 0], TRACE.expert_weights[20, position, 0]
-        assert view.table[position][:2] == (str(position + 1), f"expert {first}: {weight:.3f}")
-    assert len(view.header) == 5
+        line = lines_of(view.table)[position + 1]
+        assert line[:2] == [str(position + 1), f"expert {first}: {weight:.3f}"]
+        buttons = re.findall(r"<button[^>]*data-expert='(\d+),(\d+)'", view.table)[4 * position : 4 * position + 4]
+        assert [(int(a), int(b)) for a, b in buttons] == [(position + 1, e) for e in TRACE.expert_ids[20, position]]
+    assert len(lines_of(view.table)[0]) == 5
     for figure in (view.ladder, view.uncertainty, view.scores):
         assert "used by token 20" in figure.layout.title.text and "thinking" in figure.layout.title.text
         assert figure.layout.height > 100
@@ -70,7 +80,7 @@ def test_what_was_not_recorded_is_said_not_drawn():
     view = token_tab.token_view(bare, 12, 0, WORDS, "light")
     assert view.scores is None and view.uncertainty is None
     assert "not recorded" in view.missing and "not available" in view.missing
-    assert view.table[0][1] == f"expert {bare.expert_ids[12, 0, 0]}"
+    assert lines_of(view.table)[1][1] == f"expert {bare.expert_ids[12, 0, 0]}"
     assert "not available" in view.ladder.layout.title.text and not view.ladder.data[0].showscale
 
 
@@ -137,9 +147,9 @@ def test_the_tab_follows_token_and_layer_only_while_it_is_open():
 
 
 def test_the_table_says_what_each_expert_added_where_it_was_measured():
-    plain = token_tab.token_view(TRACE, 20, 2, WORDS, "light").table[0]
+    plain = lines_of(token_tab.token_view(TRACE, 20, 2, WORDS, "light").table)[1]
     assert not any("adds" in cell for cell in plain)
     measured = replace(TRACE, contribution=np.arange(1, 5, dtype=np.float32) * np.ones(TRACE.expert_ids.shape, "f4"))
-    line = token_tab.token_view(measured, 20, 2, WORDS, "light").table[0]
+    line = lines_of(token_tab.token_view(measured, 20, 2, WORDS, "light").table)[1]
     first = int(np.argmax(TRACE.expert_weights[20, 0]))
     assert line[1] == plain[1] + f" (adds {(first + 1) / 10:.0%})"

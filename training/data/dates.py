@@ -109,10 +109,10 @@ def _date_later(rng: random.Random, language: str) -> Problem:
     day = rng.randint(1, LENGTHS[month])
     total, now, lines = day + n, month, [work(day, "+", n)]
     while total > LENGTHS[now]:
-        lines.append(f"{_month(now, language)} {LENGTHS[now]}: {total}-{LENGTHS[now]}={total - LENGTHS[now]}")
+        lines.append(f"{month_name(now, language)} {LENGTHS[now]}: {total}-{LENGTHS[now]}={total - LENGTHS[now]}")
         total -= LENGTHS[now]
         now += 1
-    lines.append(f"{_month(now, language)} {total}")
+    lines.append(f"{month_name(now, language)} {total}")
     prompt = rng.choice(DATE_LATER[language]).format(n=n, d=date_name(month, day, language))
     answer = IT_IS[language].format(x=date_name(now, total, language))
     return Problem(prompt, "\n".join(lines), answer, "dates", f"date:{month}:{day}:{n}", language)
@@ -124,10 +124,10 @@ def _days_between(rng: random.Random, language: str) -> Problem:
     last = month + rng.randint(1, 3)
     day, end = rng.randint(1, LENGTHS[month]), rng.randint(1, LENGTHS[last])
     total = LENGTHS[month] - day
-    lines = [f"{_month(month, language)} {LENGTHS[month]}-{day}={total}"]
+    lines = [f"{month_name(month, language)} {LENGTHS[month]}-{day}={total}"]
     for now in range(month + 1, last + 1):
         more = end if now == last else LENGTHS[now]
-        lines.append(f"{_month(now, language)} {more}: {work(total, '+', more)}")
+        lines.append(f"{month_name(now, language)} {more}: {work(total, '+', more)}")
         total += more
     prompt = rng.choice(DAYS_BETWEEN[language]).format(
         d=date_name(month, day, language), e=date_name(last, end, language)
@@ -150,20 +150,17 @@ def _time_later(rng: random.Random, language: str) -> Problem:
 
 
 def _minutes_between(rng: random.Random, language: str) -> Problem:
-    """Minutes to the next full hour, hours, minutes of the last."""
+    """The hours between in minutes, with the minutes of the end, without those of the start."""
     hour, minute = rng.randint(0, 20), rng.randrange(1, 60)
     last, end = hour + rng.randint(1, 3), rng.randrange(0, 60)
-    total = 60 - minute
-    lines = [f"{hour + 1}:00 60-{minute}={total}"]
-    for now in range(hour + 2, last + 1):
-        lines.append(f"{now}:00 {work(total, '+', 60)}")
-        total += 60
-    lines.append(f"{last}:{end:02} {work(total, '+', end)}")
-    total += end
+    whole = 60 * (last - hour)
+    total = whole + end - minute
+    lines = [f"{last}-{hour}={last - hour}", f"{last - hour}×60={whole}"]
+    lines += [work(whole, "+", end), work(whole + end, "-", minute)]
     prompt = rng.choice(MINUTES_BETWEEN[language]).format(d=f"{hour}:{minute:02}", e=f"{last}:{end:02}")
     key = f"minutes:{hour}:{minute}:{last}:{end}"
     return Problem(prompt, "\n".join(lines), MINUTES[language].format(x=total), "dates", key, language)
 
 
-def _month(month: int, language: str) -> str:
+def month_name(month: int, language: str) -> str:
     return MONTHS[month] if language == "en" else f"{month + 1}月"

@@ -8,10 +8,10 @@ import random
 from collections.abc import Callable
 
 from training.data import LANGUAGE_SHARES, sample, translation
-from training.data.dates import MONTHS, WEEKDAYS
+from training.data.dates import LENGTHS, MONTHS, WEEKDAYS, month_name
 from training.data.expressions import work
 from training.data.problem import Problem, is_held_out
-from training.data.words import random_word
+from training.data.words import fragment, random_word
 
 
 def document(rng: random.Random) -> str:
@@ -49,11 +49,12 @@ def small_sums(rng: random.Random, language: str) -> str:
 
 
 def letters(rng: random.Random, language: str) -> str:
-    lines = []
-    while len(lines) < 3:
-        word = random_word(rng)
-        if not is_held_out(Problem("", "", "", "", f"word:{word}")):
-            lines.append(f"{word}: {' '.join(word)}")
+    """Words and fragments of words with their letters; a piece that follows a blank is another one than without."""
+    lines: list[str] = []
+    while len(lines) < 5:
+        word = random_word(rng) if rng.random() < 0.5 else fragment(rng)
+        if len(word) > 1 and not is_held_out(Problem("", "", "", "", f"word:{word}")):
+            lines.append(f"{rng.choice(('', '- ', '= '))}{word}: {' '.join(word)}")
     return "\n".join(lines)
 
 
@@ -61,6 +62,12 @@ def calendar(rng: random.Random, language: str) -> str:
     names = WEEKDAYS[language] if rng.random() < 0.5 or language != "en" else MONTHS
     start = rng.randrange(len(names))
     return " ".join(names[(start + i) % len(names)] for i in range(len(names)))
+
+
+def year(rng: random.Random, language: str) -> str:
+    """A few months in a row with their lengths."""
+    start = rng.randrange(10)
+    return "\n".join(f"{month_name(m, language)} {LENGTHS[m]}" for m in range(start, min(12, start + 5)))
 
 
 def story(rng: random.Random, language: str) -> str:
@@ -88,5 +95,6 @@ def known(rng: random.Random, language: str) -> str:
 
 
 TEXTS: tuple[Callable[[random.Random, str], str], ...] = (
-    counting, figures, figures, small_sums, letters, letters, calendar, story, story, word_list, word_list, known, known,
+    counting, figures, figures, small_sums, letters, letters, letters, calendar, year, story, story, word_list, word_list,
+    known, known,
 )  # fmt: skip

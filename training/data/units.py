@@ -2,6 +2,7 @@
 
 import random
 
+from training.data.arithmetic import long_division
 from training.data.expressions import work
 from training.data.problem import Problem, phrases
 
@@ -47,13 +48,11 @@ def convert(rng: random.Random, language: str) -> Problem:
     """From the larger unit to the smaller, or (a third) back where no rest is left."""
     larger, smaller, factor = rng.choice(UNITS)
     n = rng.randint(2, rng.choice([9, 99]))
-    steps = [f"{larger[language]} → {smaller[language]}: ×{factor}"]
-    a, b, given, result = larger, smaller, n, n * factor
     if rng.random() < 0.33:
-        a, b, given, result = smaller, larger, n * factor, n
-        steps += [f"{given}÷{factor}={result}"] if factor in (10, 100, 1000) else _back(n, factor)
+        a, b, given, result, sign, steps_of = smaller, larger, n * factor, n, "÷", _back
     else:
-        steps += _forth(n, factor)
+        a, b, given, result, sign, steps_of = larger, smaller, n, n * factor, "×", _forth
+    steps = [f"{a[language]} → {b[language]}: {sign}{factor}", *steps_of(given, factor)]
     words = {"a": a[language], "b": b[language]}
     prompt = rng.choice(ASK[language]).format(n=given, **words)
     answer = ANSWER[language].format(n=given, m=result, **words)
@@ -72,14 +71,14 @@ def _forth(n: int, factor: int) -> list[str]:
     return [*first, work(n, "×", ones), work(n * tens, "+", n * ones)]
 
 
-def _back(n: int, factor: int) -> list[str]:
-    """Tens of the result first, then what is left."""
-    tens, ones = n // 10 * 10, n % 10
-    total, lines = n * factor, []
-    if tens:
-        lines.append(f"{tens}×{factor}={tens * factor}")
-        if ones:
-            lines.append(f"{total}-{tens * factor}={ones * factor}")
-    if ones:
-        lines.append(f"{ones}×{factor}={ones * factor}")
-    return [*lines, f"{total}÷{factor}={n}"]
+def _back(total: int, factor: int) -> list[str]:
+    """Divided by one figure after the other: 24 is 4 and 6."""
+    if factor in (10, 100, 1000):
+        return [f"{total}÷{factor}={total // factor}"]
+    lines, left, parts = [], total, {60: (10, 6), 24: (4, 6), 12: (3, 4)}.get(factor, (factor,))
+    for part in parts:
+        if part < 10:
+            lines += [f"{left}÷{part}", *long_division(left, part)]
+        lines.append(f"{left}÷{part}={left // part}")
+        left //= part
+    return lines if len(parts) == 1 else [*lines, f"{total}÷{factor}={left}"]

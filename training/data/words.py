@@ -91,15 +91,17 @@ LENGTH = {
 
 
 def random_word(rng: random.Random) -> str:
-    """An ordinary word (65%) or one made of fragments of ordinary words, at most twelve letters."""
-    if rng.random() < 0.65:
+    """An ordinary word (half of them) or one made of fragments of ordinary words, at most twelve letters."""
+    if rng.random() < 0.5:
         return rng.choice(WORDS)
-    made = ""
-    for _ in range(rng.randint(2, 4)):
-        source = rng.choice(WORDS)
-        start = rng.randrange(len(source))
-        made += source[start : start + rng.randint(1, 4)]
-    return made[:12]
+    return "".join(fragment(rng) for _ in range(rng.randint(2, 4)))[:12]
+
+
+def fragment(rng: random.Random) -> str:
+    """One to four letters that stand together in an ordinary word."""
+    source = rng.choice(WORDS)
+    start = rng.randrange(len(source))
+    return source[start : start + rng.randint(1, 4)]
 
 
 def _shown(rng: random.Random, word: str) -> str:

@@ -21,6 +21,7 @@ from app.ui import tabs_common as common
 from app.ui.chat import status_html
 from app.ui.context import Services, Shared
 from app.ui.lessons.page_parts import paragraphs
+from app.ui.quiet import DRAWING, QUIET
 
 NAME = "balance"
 
@@ -93,5 +94,5 @@ def wire(lesson: Lesson, services: Services, shared: Shared) -> None:
 
     inputs = [shared.open_tab, shared.language, shared.trace_id, shared.layer, shared.theme]
     changes = [s.change for s in (shared.trace_id, shared.open_tab, shared.layer, shared.theme)]
-    gr.on(changes, common.guarded("learn", len(outputs))(draw), inputs, outputs, **common.FIGURES)
-    lesson.layer.input(choose, lesson.layer, shared.layer, show_progress="hidden", api_visibility="private")
+    gr.on(changes, common.guarded("learn", len(outputs))(draw), inputs, outputs, **DRAWING)
+    lesson.layer.input(choose, lesson.layer, shared.layer, **QUIET)

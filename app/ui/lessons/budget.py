@@ -19,6 +19,7 @@ from app.ui.arms import Look, Stops, answer, shown_as
 from app.ui.chat import status_html
 from app.ui.context import Services, Shared
 from app.ui.lessons.page_parts import paragraphs, table
+from app.ui.quiet import QUIET
 
 NAME = "budget"
 BUDGETS: tuple[int | None, ...] = (0, 8, 16, 32, 64, 128, None)
@@ -155,7 +156,6 @@ def wire(lesson: Lesson, services: Services, shared: Shared) -> None:
     def on_stop(run_id: Any) -> None:
         stops.stop(run_id)
 
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     gr.on(
         [lesson.run.click, lesson.prompt.submit],
         on_run,
@@ -163,9 +163,9 @@ def wire(lesson: Lesson, services: Services, shared: Shared) -> None:
         [lesson.run_id, lesson.status, lesson.run, lesson.stop, lesson.answers],
         concurrency_limit=services.settings.max_waiting + 8,
         concurrency_id="turns",
-        **quiet,
+        **QUIET,
     )
-    lesson.stop.click(on_stop, lesson.run_id, None, queue=False, **quiet)
+    lesson.stop.click(on_stop, lesson.run_id, None, queue=False, **QUIET)
 
 
 def _updates(run_id: str, line: str, shown: str, problem: bool = False) -> tuple[Any, ...]:

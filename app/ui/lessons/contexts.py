@@ -23,6 +23,7 @@ from app.ui.arms import follow_arm, shown_as
 from app.ui.chat import status_html
 from app.ui.context import Services, Shared
 from app.ui.lessons.page_parts import paragraphs
+from app.ui.quiet import DRAWING, QUIET
 
 NAME = "contexts"
 AROUND = 8
@@ -160,15 +161,14 @@ def wire(lesson: Lesson, services: Services, shared: Shared) -> None:
         figure = same_word((gates[0], gates[1]), (around[0], around[1]), router, words, theme_of(theme))
         return gr.skip(), common.shown(figure)
 
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     lesson.go.click(
         on_go,
         [*lesson.texts, shared.language],
         [lesson.status, lesson.pair, lesson.shown, lesson.word],
         concurrency_limit=services.settings.max_waiting + 8,
         concurrency_id="turns",
-        **quiet,
+        **QUIET,
     )
     inputs = [shared.open_tab, shared.language, lesson.pair, lesson.word, lesson.layer, shared.theme]
     changes = [lesson.pair.change, lesson.word.change, lesson.layer.input, shared.theme.change]
-    gr.on(changes, common.guarded("learn", 2)(draw), inputs, [lesson.status, lesson.figure], **common.FIGURES)
+    gr.on(changes, common.guarded("learn", 2)(draw), inputs, [lesson.status, lesson.figure], **DRAWING)

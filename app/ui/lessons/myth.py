@@ -20,6 +20,7 @@ from app.ui.compare_run import Options
 from app.ui.context import Services, Shared
 from app.ui.lessons.page_parts import paragraphs
 from app.ui.prompt_set import run_set
+from app.ui.quiet import DRAWING, QUIET
 from app.ui.set_tab import finding_html, ready_prompts
 
 NAME = "myth"
@@ -80,17 +81,16 @@ def wire(lesson: Lesson, services: Services, shared: Shared) -> None:
         figure = myth_or_effect(found, words, theme_of(theme))
         return gr.skip(), gr.update(visible=True), common.shown(figure), finding_html(found, words)
 
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     lesson.run.click(
         on_run,
         shared.language,
         [lesson.run_id, lesson.status, lesson.run, lesson.stop, shared.set_id],
         concurrency_limit=services.settings.max_waiting + 8,
         concurrency_id="turns",
-        **quiet,
+        **QUIET,
     )
-    lesson.stop.click(on_stop, lesson.run_id, None, queue=False, **quiet)
+    lesson.stop.click(on_stop, lesson.run_id, None, queue=False, **QUIET)
     inputs = [shared.open_tab, shared.language, shared.set_id, shared.theme]
     changes = [shared.set_id.change, shared.open_tab.change, shared.theme.change]
     outputs = [lesson.status, lesson.shown, lesson.figure, lesson.finding]
-    gr.on(changes, common.guarded("learn", len(outputs))(draw), inputs, outputs, **common.FIGURES)
+    gr.on(changes, common.guarded("learn", len(outputs))(draw), inputs, outputs, **DRAWING)

@@ -14,7 +14,7 @@ from typing import Any, TypeGuard
 import gradio as gr
 
 from analysis.errors import UserError
-from analysis.words import LANGUAGES, locale
+from analysis.words import section
 
 WEB = Path(__file__).parent / "web"
 """The modules and the style sheet; the only files of the program that the server hands out."""
@@ -24,7 +24,8 @@ TEMPLATE = '<div class="xs-live" role="region"></div>'
 LOADER = (
     "const u = new URL(props.module.url, location.href);"
     " import(u.hostname === location.hostname ? location.origin + u.pathname : u.href)"
-    ".then((m) => m.mount(element, {props, server, watch, select: (chosen) => trigger('token', chosen)}))"
+    ".then((m) => m.mount(element, {props, server, watch, select: (chosen) => trigger('token', chosen),"
+    " elsewhere: (chosen) => trigger('expert', chosen)}))"
     ".catch((error) => { console.error(error); element.textContent = props.failed; });"
 )
 
@@ -48,15 +49,15 @@ def build_live(
 
     ``live.token(handler)`` hears of a token that was selected: ``event.run``, ``event.index`` and ``event.layer`` (the
     model's number of the highlighted layer, or None) of its ``gr.EventData``; check them with ``selection``.
+    ``live.expert(handler)`` of an expert whose other tokens are asked for: see ``expert_asked``.
     """
     gr.set_static_paths([WEB])
-    words = live_words() if words is None else words
+    words = section("live") if words is None else words
 
     def pull_run(run: Any) -> dict[str, Any] | None:
         return checked_pull(pull, run)
 
     pull_run.__name__ = "pull"
-    module = WEB / "main.js"
     return gr.HTML(
         value=value,
         html_template=TEMPLATE,
@@ -64,25 +65,18 @@ def build_live(
         apply_default_css=False,
         elem_id="live-view",
         server_functions=[pull_run],
-        # Marked as a file, so that Gradio puts the address the page was asked under (a proxy's, a Space's) before it.
-        module={
-            "path": module.as_posix(),
-            "url": f"/gradio_api/file={module.as_posix()}",
-            "meta": {"_type": "gradio.FileData"},
-        },
+        module=module_file(WEB / "main.js"),
         words={language: dict(table) for language, table in words.items()},
         failed=words.get(lang, words["en"])["failed"],
         lang=lang,
     )
 
 
-def live_words() -> dict[str, dict[str, str]]:
-    """Language → the words of the locale section "live"; the view falls back to English by itself."""
-    prefix = "live."
-    return {
-        code: {key.removeprefix(prefix): text for key, text in locale(code).items() if key.startswith(prefix)}
-        for code in LANGUAGES
-    }
+def module_file(path: Path) -> dict[str, Any]:
+    """A module of the page's own JavaScript, for a component's properties: marked as a file, so that Gradio puts the
+    address the page was asked under (a proxy's, a Space's) before it."""
+    name = path.as_posix()
+    return {"path": name, "url": f"/gradio_api/file={name}", "meta": {"_type": "gradio.FileData"}}
 
 
 def checked_pull(pull: Callable[[str], dict[str, Any] | None], run: Any) -> dict[str, Any] | None:
@@ -105,6 +99,14 @@ def selection(event: gr.EventData) -> tuple[str, int, int | None] | None:
     if not _is_index(index) or not (layer is None or _is_index(layer)):
         return None
     return run, index, layer
+
+
+def expert_asked(event: gr.EventData) -> tuple[int, int] | None:
+    """The layer's number and the expert of an ``expert`` event; None if it is not one. It comes from outside: there
+    may be no such layer or expert."""
+    data = event._data if isinstance(event._data, dict) else {}
+    layer, expert = data.get("layer"), data.get("expert")
+    return (layer, expert) if _is_index(layer) and _is_index(expert) else None
 
 
 def _is_index(value: Any) -> TypeGuard[int]:

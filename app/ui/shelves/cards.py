@@ -7,8 +7,8 @@ and users is sent as text; the page's modules (``web/``) put it there by ``textC
 from __future__ import annotations
 
 import base64
-import functools
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from analysis.figures.style import LOAD_SPAN
 from analysis.show import edit_text
 from analysis.trace import Phase, RoutingTrace
 from analysis.words import LANGUAGES, Words
-from app.engine.catalogue import Shipped, shipped
+from app.engine.catalogue import Shipped
 from app.server.store import TraceStore
 from app.ui.shelves.shelf import Item, Shelf
 
@@ -30,23 +30,30 @@ ANSWER_CHARS = 240
 NO_EXPERT = 255
 MAX_CELLS = 40_000  # layers × experts of a thumbnail; above, layers are left out evenly
 MAX_ASKED = 64  # thumbnails in one request
+STAGES = (
+    "pretraining",
+    "cold-start",
+    "reasoning-rl",
+    "fusion",
+    "general-rl",
+    "teacher",
+    "distillation-off",
+    "distillation-on",
+)
+"""The stages of the bundled model's training that have a name in words (``stages`` of the locales), in their order."""
 
-SHIPPED: tuple[Shipped, ...] = shipped()
 
-
-@functools.cache
-def shipped_groups(language: str) -> list[dict[str, Any]]:
+def shipped_groups(recordings: Sequence[Shipped], words: Words) -> list[dict[str, Any]]:
     """The recordings that come along, a group a language of the gallery or a stage of training; the visitor's language
     first. Both modes of a prompt stand on one card."""
-    words = Words(language)
     groups: OrderedDict[tuple[str, str], OrderedDict[str, dict[str, Any]]] = OrderedDict()
-    for recording in SHIPPED:
+    for recording in recordings:
         spoken = str(recording.labels.get("language", ""))
         key = (recording.group, spoken)
         cards = groups.setdefault(key, OrderedDict())
         card = cards.setdefault(str(recording.labels.get("digest") or recording.link), _shipped_card(recording, words))
         card["takes"].append(_shipped_take(recording))
-    order = sorted(groups, key=lambda key: (key[0] != "gallery", key[1] != words.language))
+    order = sorted(groups, key=lambda key: (key[0] != "gallery", key[1] != words.language, stage_place(key[0])))
     return [
         {
             "id": "-".join(filter(None, key)),
@@ -65,13 +72,22 @@ def _topic_order(cards: list[dict[str, Any]]) -> Any:
 
 
 def _group_title(group: str, language: str, words: Words) -> str:
-    if group == "gallery":
-        return (
-            words("library.gallery", language=LANGUAGES.get(language, language))
-            if language
-            else words("library.own_gallery")
-        )
-    return words("library.stage", stage=group)
+    if group != "gallery":
+        return words("library.stage", stage=stage_name(group, words))
+    if language:
+        return words("library.gallery", language=LANGUAGES.get(language, language))
+    return words("library.own_gallery")
+
+
+def stage_name(stage: str, words: Words) -> str:
+    """A stage of the bundled model's training in words; one that is not known keeps its name."""
+    key = f"stages.{stage}"
+    return words(key) if key in words else stage
+
+
+def stage_place(stage: str) -> tuple[int, str]:
+    """Sorts stages in the order of training, others behind them by name."""
+    return (STAGES.index(stage) if stage in STAGES else len(STAGES), stage)
 
 
 def _shipped_card(recording: Shipped, words: Words) -> dict[str, Any]:
@@ -79,10 +95,10 @@ def _shipped_card(recording: Shipped, words: Words) -> dict[str, Any]:
     key = f"library.topic.{topic}"
     return {
         "id": recording.id,
-        "prompt": _cut(recording.prompt, PROMPT_CHARS),
+        "prompt": cut(recording.prompt, PROMPT_CHARS),
         "topic": topic,
         "topic_name": words(key) if key in words else topic,
-        "model": str(recording.labels.get("model_name", "")),
+        "model": stage_name(recording.stage, words) or str(recording.labels.get("model_name", "")),
         "takes": [],
     }
 
@@ -93,7 +109,7 @@ def _shipped_take(recording: Shipped) -> dict[str, Any]:
         "link": recording.link,
         "picture": True,
         "mode": recording.mode,
-        "answer": _cut(recording.answer, ANSWER_CHARS),
+        "answer": cut(recording.answer, ANSWER_CHARS),
         "thinking": recording.thinking_tokens,
         "answered": recording.answer_tokens,
         "finish": str(recording.labels.get("finish_reason") or "stop"),
@@ -114,12 +130,12 @@ def _own_card(number: int, item: Item, store: TraceStore, words: Words) -> dict[
     except UserError as error:
         return {**card, "prompt": item.name, "gone": error.in_words(words)}
     counts, provenance = trace.phase_counts(), trace.provenance
-    card |= {"prompt": _cut(title_of(trace), PROMPT_CHARS), "model": model_of(trace), "file": item.name}
+    card |= {"prompt": cut(title_of(trace), PROMPT_CHARS), "model": model_of(trace), "file": item.name}
     card["takes"].append(
         {
             "id": item.id,
             "mode": mode_of(trace),
-            "answer": _cut(trace.text_of("answer"), ANSWER_CHARS),
+            "answer": cut(trace.text_of("answer"), ANSWER_CHARS),
             "thinking": counts["thinking"],
             "answered": counts["answer"],
             "read": counts["prompt"],
@@ -219,7 +235,8 @@ class Thumbnails:
         return made
 
 
-def _cut(text: str, most: int) -> str:
+def cut(text: str, most: int) -> str:
+    """``text`` in at most ``most`` characters."""
     text = text.strip()
     return text if len(text) <= most else text[: most - 1] + "…"
 

@@ -66,7 +66,7 @@ def write_html(trace: RoutingTrace, path: Path, words: Words) -> None:
     saved = path.with_suffix(".safetensors")
     storage.save(trace, saved)
     try:
-        write_report([saved], path, Options(language=words.language), __version__)
+        write_report([saved], path, Options(language=words.language, places=(saved.name,)), __version__)
     finally:
         saved.unlink()
 

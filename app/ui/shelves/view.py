@@ -14,7 +14,7 @@ import gradio as gr
 
 from analysis.figures.style import LOAD
 from analysis.words import LANGUAGES, Words, locale
-from app.ui.live.view import RUN_ID
+from app.ui.live.view import RUN_ID, module_file
 
 WEB = Path(__file__).parent / "web"
 PREFIX = "library.page."
@@ -37,7 +37,7 @@ CARRIER = ADDRESS + (
     ".catch((error) => console.error(error)));"
 )
 
-ACTIONS = ("open", "delete", "undo")
+ACTIONS = ("open", "delete", "undo", "compare")
 
 
 def build_library(thumbnails: Callable[[Any], dict[str, dict[str, Any]]], words: Words) -> gr.HTML:
@@ -62,7 +62,7 @@ def build_library(thumbnails: Callable[[Any], dict[str, dict[str, Any]]], words:
         apply_default_css=False,
         elem_id="library",
         server_functions=[pull],
-        module=_module("main.js"),
+        module=module_file(WEB / "main.js"),
         words=library_words(words),
         languages=dict(LANGUAGES),
         colours={theme: list(colours) for theme, colours in LOAD.items()},
@@ -82,7 +82,7 @@ def build_carriers() -> tuple[gr.HTML, gr.HTML]:
             elem_id=f"library-{name}",
             visible="hidden",
             render=False,
-            module=_module(f"{name}.js"),
+            module=module_file(WEB / f"{name}.js"),
         )
         for name in ("feed", "courier")
     )
@@ -107,12 +107,6 @@ def action(event: gr.EventData) -> tuple[str, str] | None:
     if what not in ACTIONS or not isinstance(trace_id, str) or not RUN_ID.fullmatch(trace_id):
         return None
     return what, trace_id
-
-
-def _module(name: str) -> dict[str, Any]:
-    """A module of ``web/``, marked as a file, so that Gradio puts the address the page was asked under before it."""
-    path = WEB / name
-    return {**_file(path), "url": f"/gradio_api/file={path.as_posix()}"}
 
 
 def _file(path: Path) -> dict[str, Any]:

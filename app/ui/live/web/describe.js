@@ -42,8 +42,13 @@ export function highlightSentence(store, token, cell, words) {
 export class Description {
   constructor(id) {
     this.sentence = element("p", { id });
+    this.keys = element("p", { id: `${id}-keys` });
     this.table = element("table");
-    this.root = element("div", { class: "xs-hidden", "aria-live": "off" }, this.sentence, this.table);
+    this.root = element("div", { class: "xs-hidden", "aria-live": "off" }, this.sentence, this.keys, this.table);
+  }
+
+  speak(words) {
+    setText(this.keys, words("keys"));
   }
 
   empty() {

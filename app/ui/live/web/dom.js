@@ -49,5 +49,7 @@ export function visible(text) {
     return code < 32 ? String.fromCharCode(0x2400 + code) : `‹${code.toString(16).padStart(4, "0")}›`;
   });
   const shown = /^ +$/.test(signs) ? "␣".repeat(signs.length) : signs;
-  return shown.length > LONGEST ? `${[...shown].slice(0, LONGEST).join("")}…` : shown;
+  if (shown.length <= LONGEST) return shown;
+  const characters = [...shown]; // an emoji is one, though its length is 2
+  return characters.length > LONGEST ? `${characters.slice(0, LONGEST).join("")}…` : shown;
 }

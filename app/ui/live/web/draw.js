@@ -1,33 +1,47 @@
-// The picture: faint load so far, bright experts of the current token and a fading tail of those before it.
-// Knows a store, a layout and colours. Does not know controls, the strip, or when to draw.
+// The picture: the cells with their labels, and marks around what is chosen or pointed at.
+// Knows a store, a layout and a canvas. Does not know controls, the strip, or when to draw.
 
+import { Cells } from "./cells.js";
 import { Layout } from "./layout.js";
-import { GAP, GATE_CSS, gateIndex, gateTop, ink, LOAD_TABLE, loadIndex } from "./palette.js";
+import { ink } from "./palette.js";
 
-const TAIL = 6; // tokens before the current one that still glow
-const FADE = 0.55;
+const FONT = "10.5px ui-monospace, SFMono-Regular, Menlo, Consolas, monospace";
 
 export class Picture {
   /** @param canvas fills the width of its parent; its height follows from the number of layers. */
   constructor(canvas) {
     this.canvas = canvas;
     this.context = canvas.getContext("2d");
-    this.faint = document.createElement("canvas");
+    this.axes = document.createElement("canvas");
     this.layout = new Layout(0, 0, 0);
-    this._faintKey = "";
+    this.width = 0;
+    this.scale = 1;
+    this.room = Infinity;
+  }
+
+  /**
+   * Look how wide the parent is, how high the style sheet lets the canvas be, and how much larger than it was laid out it
+   * is shown; asked for seldom, since the browser may have to lay out the page to know.
+   */
+  measure() {
+    const { parentElement, clientWidth } = this.canvas;
+    this.width = parentElement ? parentElement.clientWidth : 0;
+    this.room = parseFloat(getComputedStyle(this.canvas).getPropertyValue("--xs-tall")) || Infinity;
+    this.scale = clientWidth ? Math.round((this.canvas.getBoundingClientRect().width / clientWidth) * 100) / 100 : 1;
   }
 
   /** Fit to the parent. Returns whether there is anything to draw on. */
   resize(layers, experts) {
-    const ratio = Math.min(3, window.devicePixelRatio || 1);
-    const width = this.canvas.parentElement ? this.canvas.parentElement.clientWidth : 0;
+    const ratio = Math.min(3, (window.devicePixelRatio || 1) * this.scale);
+    const { width, room } = this;
     const old = this.layout;
-    if (old.width !== width || old.layers !== layers || old.experts !== experts || old.ratio !== ratio) {
-      this.layout = new Layout(width, layers, experts, ratio);
-      this._faintKey = "";
+    if (old.width !== width || old.layers !== layers || old.experts !== experts || old.ratio !== ratio || old.room !== room) {
+      this.layout = new Layout(width, layers, experts, ratio, room);
+      this.cells = this.layout.empty ? null : new Cells(this.layout);
       this.canvas.style.height = `${this.layout.height}px`;
       this.canvas.width = Math.round(width * ratio);
       this.canvas.height = Math.round(this.layout.height * ratio);
+      this._axesKey = "";
     }
     return !this.layout.empty;
   }
@@ -36,100 +50,37 @@ export class Picture {
    * @param scene {store, token, theme, tail, cell: {position, expert|null}|null, hover: ditto}
    */
   draw(scene) {
-    const { store } = scene;
+    const { store, token, tail } = scene;
     if (!this.resize(store.layers, store.experts)) return;
     const c = this.context;
-    const { layout } = this;
+    const { cells, layout } = this;
     c.setTransform(1, 0, 0, 1, 0, 0);
     c.clearRect(0, 0, this.canvas.width, this.canvas.height);
-    this._drawFaint(scene);
-    c.setTransform(layout.ratio, 0, 0, layout.ratio, 0, 0);
-    this._drawLit(scene);
+    c.putImageData(cells.draw(store, token, tail), cells.left, cells.top);
     this._drawAxes(scene);
+    c.setTransform(layout.ratio, 0, 0, layout.ratio, 0, 0);
     this._drawMarks(scene);
   }
 
-  _drawFaint({ store, token }) {
-    const { layout } = this;
-    const key = `${store.run} ${store.countedAt(token)}`;
-    const px = (v) => Math.round(v * layout.ratio);
-    if (key !== this._faintKey) {
-      this._faintKey = key;
-      this._paintFaint(store, token, px(layout.plotWidth), px(layout.plotHeight));
+  /** Labels change seldom, and text on a canvas of the page makes the browser work out the page's style each time. */
+  _drawAxes(scene) {
+    const { store, theme, cell, words } = scene;
+    const { axes, canvas, layout } = this;
+    const key = [store.run, theme, cell ? cell.position : -1, words("layer_short"), words("axis_expert")].join("\n");
+    if (key !== this._axesKey) {
+      this._axesKey = key;
+      [axes.width, axes.height] = [canvas.width, canvas.height];
+      const c = axes.getContext("2d");
+      c.setTransform(layout.ratio, 0, 0, layout.ratio, 0, 0);
+      c.font = FONT;
+      this._paintAxes(c, scene);
     }
-    this.context.drawImage(this.faint, px(layout.left), px(layout.top));
+    this.context.drawImage(axes, 0, 0);
   }
 
-  _paintFaint(store, token, width, height) {
-    const { layout, faint } = this;
-    const px = (v) => Math.round(v * layout.ratio);
-    if (faint.width !== width || faint.height !== height) {
-      faint.width = width;
-      faint.height = height;
-    }
-    const image = faint.getContext("2d").createImageData(width, height);
-    const pixels = new Uint32Array(image.data.buffer);
-    const gap = packed(GAP);
-    pixels.fill(gap);
-    const counts = store.countsAt(token);
-    const n = store.countedAt(token);
-    const line = new Uint32Array(width);
-    for (let l = 0; l < store.layers; l++) {
-      const slots = n * store.header.top_k[l];
-      const experts = store.header.experts[l];
-      line.fill(gap);
-      for (let e = 0; e < experts; e++) {
-        const colour = PACKED_LOAD[loadIndex(counts[l * store.experts + e], slots, experts)];
-        const from = px(layout.x(e) - layout.left);
-        line.fill(colour, from, Math.max(from + 1, px(layout.x(e + 1) - layout.left) - px(layout.gapX)));
-      }
-      const from = px(layout.y(l) - layout.top);
-      const to = Math.min(height, Math.max(from + 1, px(layout.y(l + 1) - layout.top) - px(layout.gapY)));
-      for (let y = from; y < to; y++) pixels.set(line, y * width);
-    }
-    faint.getContext("2d").putImageData(image, 0, 0);
-  }
-
-  _drawLit({ store, token, tail }) {
-    const c = this.context;
-    const newest = Math.min(token, store.rowEnd - 1);
-    for (let age = tail ? TAIL : 0; age >= 0; age--) {
-      if (age === 0 && newest !== token) break; // the current token has no row of its own
-      const row = store.rawRow(newest - age);
-      if (!row) continue;
-      c.globalAlpha = age === 0 ? 1 : 0.75 * FADE ** age;
-      this._drawRow(store, row);
-    }
-    c.globalAlpha = 1;
-  }
-
-  _drawRow(store, row) {
-    const c = this.context;
-    const { layout } = this;
-    const { k, no_expert: none, weight_max: max } = store.header;
-    const top = gateTop(k, max);
-    const least = Math.min(2.5, layout.plotWidth / 120); // thin columns are widened, so that none is lost
-    const height = Math.max(1, layout.cellHeight);
-    for (let l = 0; l < store.layers; l++) {
-      const y = layout.y(l);
-      const h = Math.max(1, layout.y(l + 1) - y - layout.gapY, height > 3 ? 0 : height);
-      for (let j = 0; j < k; j++) {
-        const expert = row.ids[l * k + j];
-        if (expert === none) continue;
-        const weight = row.weights ? (row.weights[l * k + j] / 255) * max : top * 0.66;
-        c.fillStyle = GATE_CSS[gateIndex(weight, top)];
-        const x = layout.x(expert);
-        const w = layout.x(expert + 1) - x - layout.gapX;
-        c.fillRect(w < least ? x - (least - w) / 2 : x, y, Math.max(w, least), h);
-      }
-    }
-  }
-
-  _drawAxes({ store, theme, cell, words }) {
-    const c = this.context;
+  _paintAxes(c, { store, theme, cell, words }) {
     const { layout } = this;
     const [plain, strong] = [ink("axis", theme), ink("strong", theme)];
-    c.font = "10.5px ui-monospace, SFMono-Regular, Menlo, Consolas, monospace";
     c.textBaseline = "middle";
     c.textAlign = "right";
     const chosen = cell ? cell.position : -1;
@@ -192,9 +143,3 @@ export class Picture {
     c.strokeRect(x - 0.5, y - 0.5, w + 1, h + 1);
   }
 }
-
-function packed([r, g, b]) {
-  return new Uint32Array(new Uint8Array([r, g, b, 255]).buffer)[0];
-}
-
-const PACKED_LOAD = LOAD_TABLE.map(packed);

@@ -4,9 +4,12 @@
 import { element, setText, visible } from "./dom.js";
 import { GATE_CSS, gateIndex, gateTop, PHASES } from "./palette.js";
 
-const CHIP = 62; // least width of an expert's chip
-const CHIP_HEIGHT = 24;
-const LABEL = 36;
+const CHIP = 29; // least width of an expert's chip, without the digits of its number
+const DIGIT = 7;
+const CHIP_HEIGHT = [18, 24]; // the least, where that brings all layers into sight, and the most
+const RUNG = 4; // pixels of a layer above and below its chips
+const LABEL = 28;
+const PADDED = 12;
 
 export class Ladder {
   /** @param onPick (position, expert) => void */
@@ -19,12 +22,20 @@ export class Ladder {
     this.head = element("div", { class: "xs-this" }, this.text, this.meta);
     this.root = element("section", { class: "xs-panel" }, this.head, this.note, this.box);
     this.rungs = [];
-    this.box.addEventListener("scroll", () => this._render(), { passive: true });
+    this.width = this.sight = this.top = 0; // room for chips, height in sight, how far it is scrolled
+    this.box.addEventListener("scroll", () => ((this.top = this.box.scrollTop), this._render()), { passive: true });
     this.box.addEventListener("click", (event) => {
       const chip = event.target.closest("[data-e]");
       if (chip) onPick(Number(chip.dataset.l), Number(chip.dataset.e));
     });
     this.box.addEventListener("keydown", (event) => this._key(event));
+  }
+
+  /** Look how large the box is; asked for seldom, since the browser may have to lay out the page to know. */
+  measure() {
+    this.width = this.box.clientWidth - PADDED;
+    this.sight = this.box.clientHeight;
+    this.top = this.box.scrollTop;
   }
 
   /** Enter goes from the list to its experts, the arrows from one to the next, Enter chooses, Escape leaves. */
@@ -68,17 +79,24 @@ export class Ladder {
   _render(dirty = false) {
     if (!this.scene || this.box.hidden) return;
     const { store, cell } = this.scene;
-    const width = this.box.clientWidth - 12;
-    if (width <= 0) return;
-    const columns = Math.max(1, Math.min(store.header.k, Math.floor((width - LABEL) / CHIP)));
-    const height = Math.ceil(store.header.k / columns) * CHIP_HEIGHT + 8;
+    if (this.width <= 0) return;
+    const { k } = store.header;
+    const chip = CHIP + DIGIT * String(store.experts - 1).length;
+    const lines = Math.ceil(k / Math.max(1, Math.floor((this.width - LABEL) / chip)));
+    const columns = Math.ceil(k / lines);
+    const [least, most] = CHIP_HEIGHT;
+    const each = Math.floor((this.sight / store.layers - RUNG) / lines);
+    const high = Math.max(least, Math.min(most, each));
+    const height = lines * high + RUNG;
+    if (high !== this._high) this.sheet.style.setProperty("--xs-chip", `${(this._high = high)}px`);
     if (columns !== this.columns || height !== this.height) dirty = true;
     [this.columns, this.height] = [columns, height];
     this.sheet.style.height = `${height * store.layers}px`;
+    this.top = Math.max(0, Math.min(this.top, height * store.layers - this.sight)); // fewer layers are scrolled back
     if (dirty && cell && (cell.position !== this._shownCell)) this._reveal(cell.position);
     this._shownCell = cell ? cell.position : null;
-    const first = Math.max(0, Math.floor(this.box.scrollTop / height));
-    const visibleRungs = Math.min(store.layers - first, Math.ceil(this.box.clientHeight / height) + 1);
+    const first = Math.max(0, Math.floor(this.top / height));
+    const visibleRungs = Math.min(store.layers - first, Math.ceil(this.sight / height) + 1);
     if (!dirty && first === this._first && visibleRungs === this._count) return;
     [this._first, this._count] = [first, visibleRungs];
     while (this.rungs.length < visibleRungs) this._addRung();
@@ -90,9 +108,9 @@ export class Ladder {
 
   _reveal(position) {
     const top = position * this.height;
-    if (top < this.box.scrollTop || top + this.height > this.box.scrollTop + this.box.clientHeight) {
-      this.box.scrollTop = Math.max(0, top - this.box.clientHeight / 2 + this.height / 2);
-    }
+    if (top >= this.top && top + this.height <= this.top + this.sight) return;
+    this.box.scrollTop = Math.max(0, top - this.sight / 2 + this.height / 2);
+    this.top = this.box.scrollTop; // no further than there is
   }
 
   _addRung() {

@@ -4,26 +4,32 @@ const LEFT = 34;
 const RIGHT = 6;
 const TOP = 6;
 const BOTTOM = 34;
+const LOWEST = 120;
 
-/** Height of the plot for `layers` rows in a canvas `width` wide: few rows are tall, many are thin. */
-export function plotHeight(layers, width) {
+/**
+ * Height of the plot for `layers` rows in a canvas `width` wide: few rows are tall, many are thin, and the canvas no
+ * higher than `room` as long as rows can be seen.
+ */
+export function plotHeight(layers, width, room = Infinity) {
   const narrow = width < 480;
   const most = (narrow ? 320 : 460) + Math.min(120, Math.max(0, layers - 48) * 2.4);
   const least = narrow ? 168 : 288;
-  return Math.round(Math.max(least, Math.min(most, layers * (narrow ? 12 : 16))));
+  const wanted = Math.max(least, Math.min(most, layers * (narrow ? 12 : 16)));
+  return Math.round(Math.min(wanted, Math.max(room - TOP - BOTTOM, LOWEST, layers * 3)));
 }
 
 /** Where things are. Edges lie on device pixels. */
 export class Layout {
-  constructor(width, layers, experts, ratio = 1) {
+  constructor(width, layers, experts, ratio = 1, room = Infinity) {
     this.width = Math.max(0, width);
     this.layers = layers;
     this.experts = experts;
     this.ratio = ratio;
+    this.room = room;
     this.left = LEFT;
     this.top = TOP;
     this.plotWidth = Math.max(0, this.width - LEFT - RIGHT);
-    this.plotHeight = layers ? plotHeight(layers, this.width) : 0;
+    this.plotHeight = layers ? plotHeight(layers, this.width, room) : 0;
     this.height = layers ? TOP + this.plotHeight + BOTTOM : 0;
   }
 

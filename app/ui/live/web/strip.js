@@ -6,7 +6,10 @@ import { PHASES } from "./palette.js";
 import { LineBreaker } from "./strip_layout.js";
 
 const LINE = 26;
+const PADDED = 12; // the box's padding, left and right together
+const PADDED_TOP = 8; // top and bottom
 const SPARE = 3; // lines kept above and below those in sight
+const REST_MS = 100;
 
 export class Strip {
   /** @param onSelect (index) => void, by click */
@@ -19,12 +22,20 @@ export class Strip {
     this.breaker = new LineBreaker((text) => this._pen().measureText(text).width);
     this.selected = -1;
     this.mark = null;
-    this.box.addEventListener("scroll", () => this._render(), { passive: true });
+    this.width = this.height = this.top = 0; // inside the box, and how far it is scrolled
+    this.box.addEventListener("scroll", () => this._scrolled(), { passive: true });
     this.box.addEventListener("click", (event) => {
       const token = event.target.closest("[data-i]");
       if (token) onSelect(Number(token.dataset.i), true);
     });
     if (document.fonts) document.fonts.ready.then(() => this.refit(true));
+  }
+
+  /** Look how large the box is; asked for seldom, since the browser may have to lay out the page to know. */
+  measure() {
+    this.width = Math.max(0, this.box.clientWidth - PADDED);
+    this.height = this.box.clientHeight;
+    this.top = this.box.scrollTop;
   }
 
   _pen() {
@@ -44,11 +55,11 @@ export class Strip {
       this.box.setAttribute("aria-label", words("strip_label"));
       this.shown = [];
       this._clear();
-      this.breaker.reset(this._width());
+      this.breaker.reset(this.width);
     }
     for (let i = this.shown.length; i < store.tokens; i++) this.shown.push(visible(store.texts[i]));
-    if (!this._width()) return; // hidden: laid out when shown
-    if (this.breaker.width !== this._width()) return this.refit();
+    if (!this.width) return; // hidden: laid out when shown
+    if (this.breaker.width !== this.width) return this.refit();
     this._redraw(this.breaker.extend(this.shown));
   }
 
@@ -57,21 +68,19 @@ export class Strip {
     this.shown = [];
     this.selected = -1;
     this._clear();
+    this.breaker.reset(this.width); // the box still hears that it was scrolled back
+    this.sheet.style.height = "";
   }
 
   /** The width or the font has changed. */
   refit(fontChanged = false) {
-    if (!this._width()) return;
+    if (!this.width) return;
     if (fontChanged) this._context = null;
     this._clear();
-    this.breaker.reset(this._width(), fontChanged);
+    this.breaker.reset(this.width, fontChanged);
     this.breaker.extend(this.shown);
     this._redraw(0);
     if (this.selected >= 0) this.reveal(this.selected);
-  }
-
-  _width() {
-    return Math.max(0, this.box.clientWidth - 12);
   }
 
   _clear() {
@@ -81,7 +90,9 @@ export class Strip {
 
   _redraw(from) {
     const held = this.box.contains(document.activeElement); // a line that is laid out anew must not lose the focus
-    this.sheet.style.height = `${this.breaker.starts.length * LINE}px`;
+    const tall = this.breaker.starts.length * LINE;
+    this.sheet.style.height = `${tall}px`;
+    this.top = Math.max(0, Math.min(this.top, tall + PADDED_TOP - this.height)); // a shorter run is scrolled back
     for (const [number, line] of this.lines) {
       if (number >= from) {
         line.remove();
@@ -92,12 +103,24 @@ export class Strip {
     if (held && !this.box.contains(document.activeElement)) (this.find(this.selected) || this.box).focus({ preventScroll: true });
   }
 
-  _render() {
-    const total = this.breaker.starts.length;
-    const first = Math.max(0, Math.floor(this.box.scrollTop / LINE) - SPARE);
-    const last = Math.min(total, Math.ceil((this.box.scrollTop + this.box.clientHeight) / LINE) + SPARE);
+  /** Lines in sight, and `spare` more on either side. */
+  _range(spare) {
+    const first = Math.floor(this.top / LINE) - spare;
+    const last = Math.ceil((this.top + this.height) / LINE) + spare;
+    return [Math.max(0, first), Math.min(this.breaker.starts.length, last)];
+  }
+
+  _scrolled() {
+    if (this.box.scrollTop === this.top) return; // by `reveal`
+    this.top = this.box.scrollTop;
+    this._render();
+  }
+
+  _render(spare = SPARE) {
+    const [from, to] = this._range(SPARE);
+    const [first, last] = this._range(spare);
     for (const [number, line] of this.lines) {
-      if (number < first || number >= last) {
+      if (number < from || number >= to) {
         if (line.contains(document.activeElement)) this.box.focus({ preventScroll: true });
         line.remove();
         this.lines.delete(number);
@@ -162,10 +185,17 @@ export class Strip {
   reveal(index) {
     if (!this.breaker.starts.length) return;
     const top = this.breaker.lineOf(index) * LINE;
-    const height = this.box.clientHeight - 8;
-    if (top < this.box.scrollTop) this.box.scrollTop = Math.max(0, top - LINE);
-    else if (top + LINE > this.box.scrollTop + height) this.box.scrollTop = top + 2 * LINE - height;
-    this._render();
+    const height = this.height - PADDED_TOP;
+    if (top < this.top) this._scroll(Math.max(0, top - LINE));
+    else if (top + LINE > this.top + height) this._scroll(top + 2 * LINE - height);
+    this._render(0); // a leap makes no more than is seen; the rest follows when it rests
+    clearTimeout(this._resting);
+    this._resting = setTimeout(() => this._render(), REST_MS);
+  }
+
+  _scroll(top) {
+    this.box.scrollTop = top;
+    this.top = this.box.scrollTop; // no further than there is
   }
 
   /** Mark the tokens for which `test(index)` holds; null for none. */

@@ -7,9 +7,10 @@ import { takesShown } from "./filter.js";
 const ICONS = {
   open: "M4 2.5v11l9-5.5z",
   link: "M6.5 9.5 9.5 6.5M7 4.5l1.6-1.6a2.6 2.6 0 0 1 3.7 3.7L10.7 8.2M9 11.5l-1.6 1.6a2.6 2.6 0 0 1-3.7-3.7L5.3 7.8",
+  compare: "M3 3h4v10H3zM9 3h4v10H9zM9 6.5h4M3 9.5h4",
   delete: "M3.5 4.5h9M6.5 4V2.8h3V4M5 4.5l.6 8.7h4.8l.6-8.7M7 6.8v4M9 6.8v4",
 };
-const STROKED = ["link", "delete"];
+const STROKED = ["link", "delete", "compare"];
 
 export class Card {
   /** @param options {words, act, thumbnails, say, language} */
@@ -92,6 +93,9 @@ export class Card {
     const name = { prompt: data.prompt.slice(0, 60), mode };
     const buttons = element("div", { class: "lib-buttons" });
     buttons.append(this._button("open", words("replay"), () => act({ what: "open", id: take.id }), words("replay_name", name)));
+    if (take.picture) {
+      buttons.append(this._button("compare", words("compare"), () => act({ what: "compare", id: take.id }), words("compare_name", name)));
+    }
     if (take.link) {
       const copied = (done) => say(words(done ? "link_copied" : "link_failed"));
       const copy = () => window.expertscope.copyLink(take.link).then(copied);

@@ -110,15 +110,15 @@ export class Library {
     return card.element;
   }
 
-  /** What is replayed is brought into view: the cards may stand far below it. */
+  /** What is replayed or compared is brought into view: the cards may stand far below it. */
   _act(chosen) {
     this.options.act(chosen);
-    const live = chosen.what === "open" && document.getElementById("live-view");
-    if (!live) return;
-    const { top, bottom } = live.getBoundingClientRect();
+    const shown = document.getElementById({ open: "live-view", compare: "below" }[chosen.what]);
+    if (!shown) return;
+    const { top, bottom } = shown.getBoundingClientRect();
     if (top >= 0 && Math.min(bottom, top + 320) <= window.innerHeight) return;
     const still = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
-    live.scrollIntoView({ block: "start", behavior: still ? "auto" : "smooth" });
+    shown.scrollIntoView({ block: "start", behavior: still ? "auto" : "smooth" });
   }
 
   _say(text) {
