@@ -6,7 +6,7 @@ Each action is one generator over ``turn.run_turn``; here its views become updat
 from __future__ import annotations
 
 import html
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,9 +127,12 @@ def wire(chat: Chat, services: Services, runs: ActiveRuns, shared: Shared, say: 
     common = [chat.conversation, shared.run_id, *option_list]
     limit = services.settings.max_waiting + 8
     turn_event = QUIET | {"outputs": outputs, "concurrency_limit": limit, "concurrency_id": "turns"}
+    # An answer is on the page a moment before its event is over, and what is pressed in that moment counts.
+    turn_event["trigger_mode"] = "multiple"
     turn_event["show_progress_on"] = chat.chatbot  # its dots, until the first words
 
     def start(
+        visitor: gr.Request,
         conversation: Conversation,
         run_id: str,
         text: Any,
@@ -138,21 +141,31 @@ def wire(chat: Chat, services: Services, runs: ActiveRuns, shared: Shared, say: 
         from_box: bool = False,
         otherwise: Conversation | None = None,
     ) -> Iterator[tuple[Any, ...]]:
-        if runs.get(run_id) is not None:
-            gr.Info(say("still_running"))  # the status line is the run's own
+        session = str(visitor.session_hash)
+        claim = None if runs.get(run_id) is not None else runs.claim(session)
+        if claim is None:
+            if runs.get(run_id) is not None:  # else it was pressed twice
+                gr.Info(say("still_running"))  # the status line is the run's own
             yield (gr.skip(),) * len(outputs)
             return
-        views = run_turn(services, runs, conversation, text, Options(*values), say, language, otherwise)
-        yield from as_updates(views, say, from_box=from_box)
+        try:
+            views = run_turn(services, runs, conversation, text, Options(*values), say, language, otherwise)
+            yield from as_updates(_released(views, lambda: runs.release(session, claim)), say, from_box=from_box)
+        finally:
+            runs.release(session, claim)
 
-    def on_send(text: Any, conversation: Conversation, run_id: str, *values: Any) -> Generator[Any, None, None]:
-        yield from start(conversation, run_id, text, values, from_box=True)
+    def on_send(
+        visitor: gr.Request, text: Any, conversation: Conversation, run_id: str, *values: Any
+    ) -> Generator[Any, None, None]:
+        yield from start(visitor, conversation, run_id, text, values, from_box=True)
 
-    def on_suggestion(text: Any, conversation: Conversation, run_id: str, *values: Any) -> Generator[Any, None, None]:
-        yield from start(conversation, run_id, text, values)
+    def on_suggestion(
+        visitor: gr.Request, text: Any, conversation: Conversation, run_id: str, *values: Any
+    ) -> Generator[Any, None, None]:
+        yield from start(visitor, conversation, run_id, text, values)
 
     def on_retry(
-        event: gr.RetryData, conversation: Conversation, run_id: str, *values: Any
+        event: gr.RetryData, visitor: gr.Request, conversation: Conversation, run_id: str, *values: Any
     ) -> Generator[Any, None, None]:
         try:
             number = turn_at(conversation, event.index, say)
@@ -160,10 +173,10 @@ def wire(chat: Chat, services: Services, runs: ActiveRuns, shared: Shared, say: 
             yield _notice(error.in_words(words), len(outputs))
             return
         kept, text = conversation[:number], conversation[number].user
-        yield from start(kept, run_id, text, values, otherwise=conversation)
+        yield from start(visitor, kept, run_id, text, values, otherwise=conversation)
 
     def on_edit(
-        event: gr.EditData, conversation: Conversation, run_id: str, *values: Any
+        event: gr.EditData, visitor: gr.Request, conversation: Conversation, run_id: str, *values: Any
     ) -> Generator[Any, None, None]:
         try:
             number = turn_at(conversation, event.index, say)
@@ -171,7 +184,7 @@ def wire(chat: Chat, services: Services, runs: ActiveRuns, shared: Shared, say: 
         except BadValue as error:
             yield _notice(error.in_words(words), len(outputs))
             return
-        yield from start(conversation[:number], run_id, text, values, otherwise=conversation)
+        yield from start(visitor, conversation[:number], run_id, text, values, otherwise=conversation)
 
     def on_undo(event: gr.UndoData, conversation: Conversation, run_id: str) -> tuple[Any, ...]:
         if runs.get(run_id) is not None:
@@ -249,6 +262,14 @@ def as_updates(views: Iterator[TurnView], say: Say, *, from_box: bool = False) -
             gr.skip() if begun else None,
         )
         begun, last = True, drawn
+
+
+def _released(views: Iterator[TurnView], release: Callable[[], None]) -> Iterator[TurnView]:
+    """``views``; before the last, after which the visitor may go on, ``release``."""
+    for view in views:
+        if not view.run_id:
+            release()
+        yield view
 
 
 def _notice(sentence: str, width: int) -> tuple[Any, ...]:

@@ -102,11 +102,26 @@ class ActiveRun:
 
 
 class ActiveRuns:
-    """The runs under way by their ids, which cannot be guessed."""
+    """The runs under way by their ids, which cannot be guessed; and who has one, so that nobody has two."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._runs: dict[str, ActiveRun] = {}
+        self._claims: dict[str, object] = {}
+
+    def claim(self, visitor: str) -> object | None:
+        """The one place that ``visitor`` (a session's hash) has for a run, to be released; None where it is taken."""
+        with self._lock:
+            if visitor in self._claims:
+                return None
+            self._claims[visitor] = claim = object()
+            return claim
+
+    def release(self, visitor: str, claim: object) -> None:
+        """Give the place back; nothing where it was given back before, whoever has it now."""
+        with self._lock:
+            if self._claims.get(visitor) is claim:
+                del self._claims[visitor]
 
     def add(self, run_id: str, run: ActiveRun) -> None:
         with self._lock:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from playwright.sync_api import expect
 
 from app.server.serve import Served
+from app.ui import chat
+from app.ui.chat import as_updates
+from app.ui.conversation import Say
+from app.ui.turn import TurnView, run_turn
 from tests.e2e.watched_page import WatchedPage
 from tests.fake_engine import FakeEngine, experts_of
 
@@ -97,6 +102,41 @@ def test_a_refused_retry_loses_no_turn(serve: Serve, open_page: Open) -> None:
     expect(visit.page.locator("#status")).to_contain_text("Seed must be", timeout=10_000)
     expect(visit.page.locator('#chat [data-testid="user"]')).to_have_count(2)
     expect(visit.box).to_have_value("a draft")
+
+
+def test_a_message_sent_while_the_event_of_the_last_one_ends_is_answered(
+    serve: Serve, open_page: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lingering(views: Iterator[TurnView], say: Say, **options: bool) -> Iterator[tuple[Any, ...]]:
+        yield from as_updates(views, say, **options)
+        time.sleep(3)
+
+    monkeypatch.setattr(chat, "as_updates", lingering)
+    engine = FakeEngine()
+    visit = open_page(serve(engine).url)
+    for turn in (1, 2):
+        visit.send(f"number {turn}")
+        visit.wait_done(turn)
+    for requests in (3, 4):
+        visit.page.locator("#chat").get_by_role("button", name="Retry").last.click()
+        assert wait_until(lambda: len(engine.requests) == requests, 2)  # noqa: B023
+        visit.wait_done(2)
+
+
+def test_what_is_sent_twice_at_once_is_one_turn(serve: Serve, open_page: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    def slowly(*args: Any) -> Iterator[TurnView]:
+        time.sleep(0.5)
+        yield from run_turn(*args)
+
+    monkeypatch.setattr(chat, "run_turn", slowly)
+    engine = FakeEngine()
+    visit = open_page(serve(engine).url)
+    visit.box.fill("only once")
+    visit.page.locator("#send").evaluate("button => { button.click(); button.click(); }")
+    visit.wait_done()
+    visit.send("and again")
+    visit.wait_done(2)
+    assert [request.messages[-1].content for request in engine.requests] == ["only once", "and again"]
 
 
 def test_a_cleared_chat_is_cleared_everywhere(serve: Serve, open_page: Open) -> None:
