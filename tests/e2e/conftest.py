@@ -19,6 +19,13 @@ from tests.e2e.watched_page import WatchedPage
 SCREENSHOTS = Path(__file__).resolve().parents[1] / "screenshots"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test of the whole page that fails on a busy machine is tried once more; the summary says that it was."""
+    for item in items:
+        if item.get_closest_marker("e2e"):
+            item.add_marker(pytest.mark.flaky(reruns=1))
+
+
 def start(engine: Any, traces: Path = TRACES, **settings: Any) -> Served:
     services = make_services(engine, Settings(**{"port": 0, **settings}), traces)
     with redirect_stdout(io.StringIO()):
