@@ -1,8 +1,9 @@
 """A run made small enough to be kept with the project: `python -m training.keep [RUN] [TO]`.
 
-Of every stage its log, plot, figures and traces; weights, in bfloat16, only of the stages that others still need: the
-pretraining, from which the distillation begins, and the last that has begun. To go on, copy it back and name the stages
-that are missing. Knows files; trains and measures nothing.
+Of every stage its log, plot, figures and traces; weights, in bfloat16, only where they are still needed: of the last
+stage that has begun, of those that the distillation and the choice of the bundled model begin from, and of any whose
+figures, routing or traces are not there yet. To go on, copy it back and name the stages that are missing. Knows files;
+trains and measures nothing.
 """
 
 import argparse
@@ -14,7 +15,9 @@ import torch
 from training.stages import STAGES
 from training.train import save_whole
 
-RESULTS = ("log.csv", "log.svg", "measured.json", "routes.npz")
+LOGS = ("log.csv", "log.svg")
+RESULTS = ("measured.json", "routes.npz", "traces")
+NEEDED = ("pretraining", "general-rl", "teacher")
 
 
 def keep(run: Path, to: Path) -> None:
@@ -24,12 +27,11 @@ def keep(run: Path, to: Path) -> None:
     shutil.copytree(run / "tokenizer", to / "tokenizer")
     for stage in STAGES:
         (to / stage).mkdir()
-        for name in RESULTS:
-            if (run / stage / name).exists():
-                shutil.copy(run / stage / name, to / stage / name)
-        if (run / stage / "traces").exists():
-            shutil.copytree(run / stage / "traces", to / stage / "traces")
-        if stage in {"pretraining", *begun[-1:]}:
+        found = [name for name in (*LOGS, *RESULTS) if (run / stage / name).exists()]
+        for name in found:
+            path = run / stage / name
+            (shutil.copytree if path.is_dir() else shutil.copy)(path, to / stage / name)
+        if stage in begun and (stage in (*NEEDED, begun[-1]) or not set(RESULTS) <= set(found)):
             _shrink(run / stage / "checkpoint.pt", to / stage / "checkpoint.pt")
         if not any((to / stage).iterdir()):
             (to / stage).rmdir()

@@ -202,6 +202,8 @@ def test_a_run_is_kept_small_and_goes_on(run: Path, tmp_path: Path, monkeypatch:
     shutil.copytree(run, begun, ignore=shutil.ignore_patterns("general-rl", "teacher", "distillation-*"))
     monkeypatch.setattr(evaluate, "greedy", lambda model, tokenizer, prompts, **_: [replied("x")] * len(prompts))
     before = evaluate.stages(begun, 1)
+    keep(begun, kept)
+    assert {path.parent.name for path in kept.rglob("checkpoint.pt")} == set(ORDER[:4]), "traces need the weights"
     traces.record_stages(begun, tmp_path / "shown")
     keep(begun, kept)
     assert {path.parent.name for path in kept.rglob("checkpoint.pt")} == {"pretraining", "fusion"}
