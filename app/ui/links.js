@@ -50,7 +50,7 @@ if (PLOT) {
 
   // Where the chosen cell lies now; nowhere while there is no figure, or none is chosen.
   const place = () => {
-    const shown = figure();
+    const shown = element.isConnected ? figure() : null;
     const axes = shown?._fullLayout;
     const at = props.value?.mark;
     const ground = shown?.querySelector(".svg-container");
@@ -76,14 +76,20 @@ if (PLOT) {
       hooked.add(shown.on); // a figure drawn anew in the same place has lost its listeners and has another "on"
       shown.on("plotly_click", (event) => {
         const at = event.points[0]?.pointNumber;
-        if (Array.isArray(at)) trigger("cell", { at: [...at] });
+        if (Array.isArray(at) && element.isConnected) trigger("cell", { at: [...at] });
       });
       shown.on("plotly_afterplot", place);
       place();
     }
   };
 
-  new MutationObserver(hook).observe(document.body, { childList: true, subtree: true });
+  // Gradio takes a hidden component off the page, and runs this anew when it is shown again.
+  const seen = new MutationObserver(() => {
+    if (element.isConnected) return hook();
+    seen.disconnect();
+    place();
+  });
+  seen.observe(document.body, { childList: true, subtree: true });
   watch("value", place);
   hook();
 }

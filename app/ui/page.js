@@ -53,7 +53,8 @@
   document.addEventListener("keydown", (event) => {
     if (event.key.toLowerCase() !== "n" || event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
     const button = document.getElementById("next-token");
-    if (!button?.checkVisibility() || writes(event.target)) return;
+    const there = here.classList.contains("presenting") ? button && !button.matches(".hide, .hidden") : button?.checkVisibility();
+    if (!there || writes(event.target)) return;
     event.preventDefault();
     button.click();
   });
@@ -97,6 +98,11 @@
     }
   };
 
+  // When the system turns dark, Gradio turns the page, but the figures are drawn already: all stays as it was
+  // until the page is loaded again.
+  let look = null;
+  const keep = () => look && document.body.classList.toggle("dark", look === "dark");
+
   const scope = (window.expertscope = {
     // The tabs, where `target` opens one of them of which less than half a window would be in sight; else null.
     opened(target) {
@@ -116,7 +122,8 @@
       const asked = new URLSearchParams(location.search).get("__theme");
       const choice = asked === "dark" || asked === "light" ? asked : stored();
       if (choice) document.body.classList.toggle("dark", choice === "dark");
-      return this.theme();
+      if (!look) matchMedia("(prefers-color-scheme: dark)").addEventListener("change", keep);
+      return (look = this.theme());
     },
     // The address of a recording that comes along, at the token shown where `here` is it; true once it is copied.
     async copyLink(trace, here = false) {
@@ -135,12 +142,13 @@
     },
     toggle() {
       document.body.classList.toggle("dark");
+      look = this.theme();
       try {
-        localStorage.setItem("expertscope-theme", this.theme());
+        localStorage.setItem("expertscope-theme", look);
       } catch {
         // private browsing: the choice lasts as long as the page
       }
-      return this.theme();
+      return look;
     },
   });
 })();

@@ -2,7 +2,7 @@
 // and the picture's title as its name. Knows Plotly's figures once they are drawn; knows nothing of what they show.
 
 export const MOST_ROWS = 600;
-const MOST_COLUMNS = 200;
+const MOST_COLUMNS = 512; // no known layer has more experts
 
 /** Markup of a Plotly text as plain text, on one line. */
 export function plain(text) {

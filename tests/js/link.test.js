@@ -96,6 +96,20 @@ test("a pull that fails leaves what is there, and the next one may succeed", asy
   await until(() => view.store.tokens === 6, "the second pull");
 });
 
+test("a recording that could not be fetched once is not gone once it has come", async () => {
+  let fail = true;
+  const { link, view, run } = made((id) => {
+    if (fail) throw new Error("no network");
+    return whole(6, { run: id });
+  });
+  link.take({ run, pull: true });
+  await until(() => view.store.gone, "that it is gone");
+  fail = false;
+  link.take({ run, pull: true, nonce: "2" });
+  await until(() => view.store.tokens === 6, "the second pull");
+  equal(view.store.gone, false);
+});
+
 test("the answer for another run is not taken", async () => {
   const { link, view, run } = made(() => whole(6, { run: "somebody-else" }));
   link.take({ run, pull: true });

@@ -53,6 +53,28 @@ test("switching the theme is remembered", async () => {
   localStorage.removeItem("expertscope-theme");
 });
 
+test("the page stays as it looks when the system turns dark, since its figures are drawn already", async () => {
+  const { scope, inner, there } = await opened();
+  const system = new inner.EventTarget();
+  inner.matchMedia = () => system;
+  const turned = () => (there.body.classList.toggle("dark"), system.dispatchEvent(new inner.Event("change")), scope.theme());
+  equal([scope.start({}), turned(), scope.toggle(), turned()], ["light", "light", "dark", "dark"]);
+  localStorage.removeItem("expertscope-theme");
+});
+
+test("N steps in the view for a class, too, where the button is not displayed, but not where there is no stepping", async () => {
+  const { there, inner } = await opened();
+  there.body.insertAdjacentHTML("beforeend", '<div style="display: none"><button id="next-token">next</button></div>');
+  let pressed = 0;
+  const button = there.getElementById("next-token");
+  button.addEventListener("click", () => pressed++);
+  const key = () => there.body.dispatchEvent(new inner.KeyboardEvent("keydown", { key: "n", bubbles: true, cancelable: true }));
+  there.documentElement.classList.add("presenting");
+  equal([key(), pressed], [false, 1]);
+  button.classList.add("hide");
+  equal([key(), pressed], [true, 1]);
+});
+
 test("N presses the button for the next token, where it is seen and nothing is being written", async () => {
   const { there, inner } = await opened("", { chat: "" });
   there.body.insertAdjacentHTML("beforeend", '<button id="next-token">next</button><textarea></textarea><input type="radio"><input type="text">');
@@ -209,6 +231,23 @@ test("a figure that is drawn anew is listened to again, once", async () => {
   await frames();
   second.heard.plotly_click({ points: [{ pointNumber: [1, 2] }] });
   equal(trigger.calls.length, 1);
+});
+
+test("a component that Gradio took off the page hears and outlines nothing any more", async () => {
+  const old = linked({ mark: [2, 5] });
+  const { shown, heard } = figure();
+  await until(() => shown.querySelector(".xp-outline"), "the outline");
+  old.element.remove();
+  await until(() => !shown.querySelector(".xp-outline"), "that the outline is gone");
+  heard.plotly_click({ points: [{ pointNumber: [1, 2] }] });
+  const again = linked();
+  const redrawn = figure("plot-new");
+  shown.closest("#plot").remove();
+  redrawn.host.id = "plot";
+  mounted();
+  await until(() => redrawn.heard.plotly_click, "the new component's listener");
+  redrawn.heard.plotly_click({ points: [{ pointNumber: [4, 9] }] });
+  equal([old.trigger.calls, again.trigger.calls], [[], [["cell", { at: [4, 9] }]]]);
 });
 
 // --- chips.js

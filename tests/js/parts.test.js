@@ -200,6 +200,17 @@ test("marks are set on lines in sight and on those that come into sight", () => 
   equal(shown.box.querySelector(".xs-marked"), null);
 });
 
+test("a row that comes after its token marks that token, too", () => {
+  const texts = many.slice(0, 40);
+  const { shown, store } = strip(texts);
+  const used = new Set([0]);
+  shown.setMark((i) => used.has(i));
+  used.add(1);
+  store.merge(chunk({ first: 40, texts: ["new"], run: "r" }));
+  shown.update(store, words);
+  equal([...shown.box.querySelectorAll(".xs-marked")].map((t) => t.dataset.i), ["0", "1"]);
+});
+
 // --- the panel, the rulers and the controls
 
 function ladder(store, token, cell = null) {
@@ -255,6 +266,36 @@ test("the arrows go from expert to expert, Enter enters, Escape leaves", () => {
   equal(document.activeElement.dataset.e, "2");
   press("Escape");
   holds(document.activeElement === shown.box, "the focus is elsewhere");
+});
+
+test("the arrows reach every layer of a list that must be scrolled, down and up again", () => {
+  const layers = 48;
+  const head = header({ experts: Array(layers).fill(8), topK: Array(layers).fill(3) });
+  const store = made(chunk({ head, texts: ["a"], rows: [Array(3 * layers).fill(0).map((_, i) => i % 3)], weights: [Array(3 * layers).fill(80)] }));
+  const { shown } = ladder(store, 0);
+  mounted("style").textContent = ".xs-sheet { position: relative } .xs-rung { position: absolute; display: flex; overflow: hidden } .xs-chips { display: grid }";
+  const press = (key) => document.activeElement.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
+  const walk = (key, steps) =>
+    Array.from({ length: steps }, () => {
+      press(key);
+      shown.box.dispatchEvent(new Event("scroll")); // as the browser says it of a box that was scrolled
+      const { l, e } = document.activeElement.dataset;
+      const [box, chip] = [shown.box.getBoundingClientRect(), document.activeElement.getBoundingClientRect()];
+      holds(chip.top >= box.top - 1 && chip.bottom <= box.bottom + 1, `layer ${l} is out of sight`);
+      return `${l}.${e}`;
+    });
+  shown.box.focus();
+  press("Enter");
+  const lines = Math.ceil(3 / shown.columns);
+  const down = walk("ArrowDown", lines * (layers - 1) + lines - 1);
+  equal([...new Set(down.map((at) => Number(at.split(".")[0])))].at(-1), layers - 1);
+  equal(new Set(down.map((at) => at.split(".")[0])).size, layers - (lines === 1 ? 1 : 0));
+  walk("ArrowUp", lines * layers);
+  equal(document.activeElement.dataset.l, "0");
+  const every = walk("ArrowRight", 3 * layers - 1);
+  equal([every.length, new Set(every).size, every.at(-1)], [3 * layers - 1, 3 * layers - 1, "47.2"]);
+  walk("ArrowLeft", 3 * layers - 1);
+  equal(document.activeElement.dataset, { l: "0", e: "0" });
 });
 
 test("the rulers mark the equal share and chance, and say where layers differ", () => {

@@ -230,3 +230,33 @@ test("a view that is mounted again takes over; the old one is silent", async () 
   await new Promise((resolve) => setTimeout(resolve, 150));
   equal(select.calls, []);
 });
+
+test("a run that came while another was shown stands at its end when it is shown", async () => {
+  let answer;
+  const { view, send, run, host } = await page({ pull: (id) => new Promise((resolve) => (answer = () => resolve({ ...whole(6), run: id }))) });
+  send({ run: `${run}-a`, pull: true });
+  send({ run: `${run}-b`, ...whole(3), run: `${run}-b` });
+  answer();
+  await frames();
+  send({ run: `${run}-a`, pull: true });
+  await frames();
+  equal([view.store.run, view.player.token, view.player.following], [`${run}-a`, 5, false]);
+  host.remove();
+  view.destroy();
+});
+
+test("a cell is hit where it is seen, however much the view is enlarged", async () => {
+  const { host, view, send } = await page();
+  send(whole(8));
+  host.style.transformOrigin = "0 0";
+  host.style.transform = "scale(1.104)";
+  view.invalidate("size");
+  await frames();
+  const { layout } = view.screen.picture;
+  const box = view.screen.canvas.getBoundingClientRect();
+  const scale = box.width / view.screen.canvas.clientWidth;
+  const edge = box.left + (layout.left + 7 * layout.cellWidth) * scale; // between the experts 6 and 7
+  const y = box.top + (layout.top + 0.5 * layout.cellHeight) * scale;
+  const at = (x) => view.screen.hit({ clientX: x, clientY: y }, view.store).expert;
+  equal([at(edge - 1), at(edge + 1)], [6, 7]);
+});

@@ -40,18 +40,37 @@ export class Ladder {
 
   /** Enter goes from the list to its experts, the arrows from one to the next, Enter chooses, Escape leaves. */
   _key(event) {
-    const chips = [...this.box.querySelectorAll(".xs-chip:not([hidden])")].filter((chip) => chip.offsetParent);
-    const at = chips.indexOf(document.activeElement);
-    const by = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: this.columns, ArrowUp: -this.columns }[event.key];
-    let next = null;
-    if (at < 0 && event.key === "Enter") next = chips[0];
-    else if (at >= 0 && by) next = chips[Math.max(0, Math.min(chips.length - 1, at + by))];
-    else if (at >= 0 && event.key === "Escape") next = this.box;
-    if (!next) return;
-    next.focus();
-    if (event.key === "Escape") return; // the view clears its highlight as well
+    const chip = document.activeElement?.closest(".xs-chip");
+    if (chip && event.key === "Escape") return this.box.focus(); // the view clears its highlight as well
+    const to = chip ? this._beside(chip, event.key) : event.key === "Enter" ? [this._first, 0] : null;
+    if (!to) return;
+    this._focus(...to);
     event.preventDefault();
     event.stopPropagation();
+  }
+
+  /** Layer and place of the chip that an arrow key leads to from `chip`; null for other keys. */
+  _beside(chip, key) {
+    const { store, token } = this.scene;
+    const { columns } = this;
+    const [layer, place] = [Number(chip.dataset.l), [...chip.parentElement.children].indexOf(chip)];
+    const last = (position) => store.used(token, position).length - 1;
+    const line = (at) => Math.floor(at / columns);
+    const [above, below] = [Math.max(0, layer - 1), Math.min(store.layers - 1, layer + 1)];
+    const moves = {
+      ArrowRight: () => (place < last(layer) ? [layer, place + 1] : [below, below > layer ? 0 : place]),
+      ArrowLeft: () => (place ? [layer, place - 1] : [above, above < layer ? last(above) : place]),
+      ArrowDown: () => (line(place) < line(last(layer)) ? [layer, Math.min(place + columns, last(layer))] : [below, below > layer ? Math.min(place % columns, last(below)) : place]),
+      ArrowUp: () => (line(place) ? [layer, place - columns] : [above, above < layer ? Math.min(line(last(above)) * columns + place, last(above)) : place]),
+    };
+    return moves[key]?.() ?? null;
+  }
+
+  /** Only layers in sight have chips, and scrolling hands a chip on to another layer: first scroll, then focus. */
+  _focus(layer, place) {
+    this._reveal(layer);
+    this._render(true);
+    this.rungs[layer - this._first]?.chips[place]?.root.focus({ preventScroll: true });
   }
 
   /** @param scene {store, token, cell, words} */

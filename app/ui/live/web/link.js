@@ -85,8 +85,9 @@ export class Link {
       console.warn("live view: pull failed:", error);
     }
     this.pulling = null;
-    if (whole && whole.run === store.run) this.merge(store, whole, true);
-    else if (!store.header) store.gone = true;
+    const found = whole && whole.run === store.run;
+    store.gone = !found && !store.header;
+    if (found) this.merge(store, whole, true);
     this.view.invalidate("all");
   }
 }

@@ -61,7 +61,8 @@ export class Screen {
   hit(event, store) {
     if (!store.layers) return null;
     const box = this.canvas.getBoundingClientRect();
-    const { layout, scale } = this.picture;
+    const { layout } = this.picture;
+    const scale = box.width / (this.canvas.clientWidth || 1); // exactly; the picture's own is rounded
     return layout.hit((event.clientX - box.left) / scale, (event.clientY - box.top) / scale);
   }
 

@@ -61,6 +61,7 @@ export class Strip {
     if (!this.width) return; // hidden: laid out when shown
     if (this.breaker.width !== this.width) return this.refit();
     this._redraw(this.breaker.extend(this.shown));
+    if (this.mark) this.setMark(this.mark); // rows may come later than their tokens
   }
 
   empty() {

@@ -84,6 +84,7 @@ export class LiveView {
     this.store = store;
     this.player = player;
     this.screen.forget();
+    if (player.token < 0) player.grown(this.newest, store.done); // it came while another was shown
     this._when = null;
     this.invalidate("all");
   }

@@ -194,7 +194,7 @@ export class Presenter {
   }
 
   _key(event) {
-    if (!this.on || this.leaving || event.defaultPrevented || event.altKey || event.ctrlKey || event.metaKey || document.querySelector("dialog[open]")) return;
+    if (!this.on || this.leaving || event.defaultPrevented || event.isComposing || event.altKey || event.ctrlKey || event.metaKey || document.querySelector("dialog[open]")) return;
     const writing = event.target.closest("input, textarea, select, [contenteditable=true]");
     const by = { PageDown: 1, PageUp: -1, ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (event.key === "Escape") this.leave();
