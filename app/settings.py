@@ -37,6 +37,12 @@ class Settings:
         if self.quantize not in ("", "4bit", "8bit"):
             raise BadValue(f"Unknown quantization {self.quantize!r}; expected 4bit or 8bit.")
 
+    @property
+    def followed(self) -> int:
+        """How many runs the page follows at once: those that wait, and the many whose answer is still being shown,
+        slower than the model wrote it."""
+        return 4 * self.max_waiting + 32
+
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ, **overrides: Any) -> Settings:
         """Defaults, then the environment, then ``overrides`` that are not None.

@@ -61,8 +61,7 @@ def make_demo(services: Services) -> gr.Blocks:
     """The page behind its queue."""
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     demo = build_page(services)
-    waiting = services.settings.max_waiting
-    return demo.queue(api_open=False, max_size=4 * waiting + 64, default_concurrency_limit=8)
+    return demo.queue(api_open=False, max_size=2 * services.settings.followed, default_concurrency_limit=8)
 
 
 def launch_options(settings: Settings) -> dict[str, Any]:
@@ -72,7 +71,7 @@ def launch_options(settings: Settings) -> dict[str, Any]:
         "css_paths": [STYLE],
         "head": head(),
         "max_file_size": f"{settings.upload_megabytes}mb",
-        "max_threads": settings.max_waiting + 48,
+        "max_threads": settings.followed + 40,
         "enable_monitoring": False,
         "run_history": False,
         "ssr_mode": False,

@@ -24,7 +24,7 @@ log = logging.getLogger("expertscope")
 
 def build(services: Services, runs: ActiveRuns) -> None:
     """Register the endpoints in the current ``gr.Blocks``."""
-    most = services.settings.max_waiting + 8
+    most = services.settings.followed
     fault = Words("en")("page.fault")
 
     def chat(

@@ -125,7 +125,7 @@ def wire(chat: Chat, services: Services, runs: ActiveRuns, shared: Shared, say: 
         shared.token,
     ]
     common = [chat.conversation, shared.run_id, *option_list]
-    limit = services.settings.max_waiting + 8
+    limit = services.settings.followed
     turn_event = QUIET | {"outputs": outputs, "concurrency_limit": limit, "concurrency_id": "turns"}
     # An answer is on the page a moment before its event is over, and what is pressed in that moment counts.
     turn_event["trigger_mode"] = "multiple"
@@ -238,7 +238,7 @@ def as_updates(views: Iterator[TurnView], say: Say, *, from_box: bool = False) -
     Args:
         from_box: the text was taken from the box, which is emptied once the turn has begun.
     """
-    begun, last = False, chat_pace.drawn_html(None, say)
+    begun, last = False, ""
     for view in views:
         drawn = chat_pace.drawn_html(view.newest, say)
         running = bool(view.run_id)
@@ -256,7 +256,7 @@ def as_updates(views: Iterator[TurnView], say: Say, *, from_box: bool = False) -
             box,
             gr.update(interactive=not running),
             gr.update(interactive=running),
-            drawn if drawn != last else gr.skip(),
+            drawn if not begun or drawn != last else gr.skip(),
             view.run_id,
             None if view.cleared else view.trace_id or gr.skip(),
             gr.skip() if begun else None,

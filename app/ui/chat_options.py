@@ -15,7 +15,7 @@ from app.ui import chat_pace
 from app.ui.chat_pace import PaceFields
 from app.ui.context import Services
 from app.ui.conversation import Say
-from app.ui.quiet import QUIET
+from app.ui.quiet import CHOOSING
 from app.ui.turn import SAMPLING_FIELDS, recommended
 
 
@@ -125,7 +125,7 @@ def wire(options: OptionFields, services: Services) -> None:
         on_mode,
         [options.mode, *options.sampling()],
         options.sampling(),
-        **QUIET,
+        **CHOOSING,
     )
 
 

@@ -19,7 +19,7 @@ from app.ui.context import Services, Shared
 from app.ui.conversation import Say
 from app.ui.following import ActiveRuns
 from app.ui.pacing import AT_ONCE, PACES, STEP, chosen_pace
-from app.ui.quiet import QUIET
+from app.ui.quiet import CHOOSING, QUIET
 
 BUNDLED_PACE = 30.0
 """Tokens a second. The bundled model writes hundreds, too fast to watch; a large one is slower than this by itself."""
@@ -53,7 +53,6 @@ def build(services: Services, say: Say) -> PaceFields:
 
 def wire(fields: PaceFields, runs: ActiveRuns, shared: Shared) -> None:
     """Every listener of the pace; what was drawn is an output of the chat's turns."""
-    quick = QUIET | {"queue": False}
 
     def on_pace(run_id: Any, pace: Any) -> tuple[Any, Any]:
         wanted, active = chosen_pace(pace), runs.get(run_id)
@@ -66,8 +65,8 @@ def wire(fields: PaceFields, runs: ActiveRuns, shared: Shared) -> None:
         if active is not None:
             active.pacer.step()
 
-    fields.pace.input(on_pace, [shared.run_id, fields.pace], [fields.next, fields.drawn], **quick)
-    fields.next.click(on_next, shared.run_id, None, **quick)
+    fields.pace.input(on_pace, [shared.run_id, fields.pace], [fields.next, fields.drawn], queue=False, **CHOOSING)
+    fields.next.click(on_next, shared.run_id, None, queue=False, **QUIET | {"trigger_mode": "multiple"})
 
 
 def drawn_html(newest: TokenEvent | None, say: Say) -> str:

@@ -221,7 +221,7 @@ def wire(tab: CompareTab, services: Services, shared: Shared) -> None:
         on_run,
         [shared.language, tab.prompt, tab.temperature, tab.top_p, tab.max_tokens, tab.seed],
         [tab.run_id, tab.status, tab.run, tab.stop, *arm_boxes, tab.pair],
-        concurrency_limit=services.settings.max_waiting + 8,
+        concurrency_limit=services.settings.followed,
         concurrency_id="turns",
         **QUIET,
     )

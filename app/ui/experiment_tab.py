@@ -29,7 +29,7 @@ from app.ui.experiment_parts import FIGURES, MOST_ARMS, NAME, ExperimentTab, bui
 from app.ui.experiment_plan import ExperimentView, Options, parting
 from app.ui.experiment_run import run_experiment
 from app.ui.live.wire import pointer
-from app.ui.quiet import DRAWING, QUIET
+from app.ui.quiet import CHOOSING, DRAWING, QUIET
 from app.ui.turn import recommended
 
 __all__ = ["NAME", "build", "wire"]
@@ -149,8 +149,8 @@ def _wire_edits(tab: ExperimentTab, services: Services, shared: Shared) -> None:
     parts.undo.click(guarded(on_undo), common_inputs, outputs, **QUIET)
     parts.clear.click(guarded(on_clear), common_inputs, outputs, **QUIET)
     parts.chips.remove(on_remove, common_inputs, outputs, **QUIET)  # type: ignore[attr-defined]
-    parts.kind.input(on_kind, [parts.kind, shared.language], [parts.experts, parts.amount], **QUIET)
-    parts.layer.input(on_layer, [parts.layer, shared.language], parts.presets["busiest"], **QUIET)
+    parts.kind.input(on_kind, [parts.kind, shared.language], [parts.experts, parts.amount], **CHOOSING)
+    parts.layer.input(on_layer, [parts.layer, shared.language], parts.presets["busiest"], **CHOOSING)
 
 
 def _wire_prompt(tab: ExperimentTab, services: Services, shared: Shared) -> None:
@@ -184,7 +184,7 @@ def _wire_prompt(tab: ExperimentTab, services: Services, shared: Shared) -> None
     for button in tab.suggestions:
         button.click(lambda text: text, button, tab.options.prompt, **QUIET)
     sampled = [tab.options.temperature, tab.options.top_p]
-    tab.options.mode.input(on_mode, [tab.options.mode, *sampled], sampled, **QUIET)
+    tab.options.mode.input(on_mode, [tab.options.mode, *sampled], sampled, **CHOOSING)
 
 
 def _wire_run(tab: ExperimentTab, services: Services, shared: Shared) -> None:
@@ -208,7 +208,7 @@ def _wire_run(tab: ExperimentTab, services: Services, shared: Shared) -> None:
         on_run,
         [shared.language, tab.edits.history, *tab.options.in_order()],
         [tab.run_id, tab.status, tab.run, tab.stop, tab.out.command, tab.result, *boxes],
-        concurrency_limit=services.settings.max_waiting + 8,
+        concurrency_limit=services.settings.followed,
         concurrency_id="turns",
         **QUIET,
     )

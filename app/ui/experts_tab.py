@@ -34,7 +34,7 @@ from app.ui.experts_pool import (
     overview,
     pool_of,
 )
-from app.ui.quiet import DRAWING, QUIET
+from app.ui.quiet import CHOOSING, DRAWING
 
 NAME = "experts"
 TABLE_PLACES = 8
@@ -266,7 +266,7 @@ def wire(tab: ExpertsTab, services: Services, shared: Shared) -> None:
     changes = [s.change for s in (shared.trace_id, shared.session, shared.open_tab, shared.theme, tab.anew)]
     gr.on(changes, guard(draw), [*states, tab.picked, *view, shared.theme], drawn, **DRAWING)
     tab.pool.input(guard(pick), [*states, tab.pool, *view, shared.theme], drawn, **DRAWING)
-    tab.pool.input(lambda pool: pool, tab.pool, tab.picked, **QUIET)
+    tab.pool.input(lambda pool: pool, tab.pool, tab.picked, **CHOOSING)
     again = guard(functools.partial(draw, insist=True))
     gr.on([tab.phase.input, tab.sort.input], again, [*states, tab.pool, *view, shared.theme], drawn, **DRAWING)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 import threading
+import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,6 +30,8 @@ SO_FAR = "-now"
 """Behind a run's id: the id of what had arrived of it when a visitor last looked."""
 EXAMPLE_PACE = 10.0
 """Tokens a second at which the example plays."""
+MOST_BEHIND = 1.0
+"""Seconds of its pace that a run makes up for after its page was not served."""
 QUEUE_GLANCE = 0.5
 """Seconds between looks at the place in the queue."""
 
@@ -184,7 +187,7 @@ def follow(
         run = Run(stream, ticket, settings.turn_seconds)
         active.start(run)
         yield Progress()
-        tick = 1 / settings.updates_per_second
+        tick, shown_at = 1 / settings.updates_per_second, time.monotonic()
         while not run.finished or pacer:
             if run.finished:
                 active.pause(tick)
@@ -192,7 +195,8 @@ def follow(
                 pacer.add(run.take_timed(tick))
             if active.stopped:
                 pacer.drop()
-            shown = pacer.release(tick)
+            since, shown_at = time.monotonic() - shown_at, time.monotonic()
+            shown = pacer.release(min(since, MOST_BEHIND))
             events = [event for event, _ in shown]
             came = came or bool(events)
             active.add(events)

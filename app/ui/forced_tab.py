@@ -122,7 +122,7 @@ def wire(tab: ForcedTab, services: Services, runs: ActiveRuns, shared: Shared, s
         on_go,
         [tab.text, tab.scores, shared.run_id],
         [shared.run_id, tab.status, tab.go, tab.stop, shared.live, shared.trace_id, shared.token],
-        concurrency_limit=services.settings.max_waiting + 8,
+        concurrency_limit=services.settings.followed,
         concurrency_id="turns",
         **QUIET,
     )

@@ -17,7 +17,7 @@ from analysis.words import Words
 from app.ui import tabs_common as common
 from app.ui.chat import status_html
 from app.ui.context import Services, Shared
-from app.ui.quiet import DRAWING, QUIET
+from app.ui.quiet import CHOOSING, DRAWING
 
 NAME = "gates"
 SINGLE_PHASES = ("prompt", "thinking", "answer")
@@ -89,4 +89,4 @@ def wire(tab: GatesTab, services: Services, shared: Shared) -> None:
     changes = [state.change for state in (shared.trace_id, shared.open_tab, shared.layer, shared.theme)]
     gr.on(changes, guard(draw), inputs, outputs, **DRAWING)
     tab.phase.input(guard(functools.partial(draw, insist=True)), inputs, outputs, **DRAWING)
-    tab.layer.input(lambda layer: layer, tab.layer, shared.layer, **QUIET)
+    tab.layer.input(lambda layer: layer, tab.layer, shared.layer, **CHOOSING)

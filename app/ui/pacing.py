@@ -45,7 +45,8 @@ class Pacer:
 
     Args:
         pace: one of ``PACES``, or any other number of tokens a second.
-        patience: seconds without a step after which the rest is shown at once, so that nothing waits for ever.
+        patience: seconds without a step, while something is held, after which the rest is shown at once, so that
+            nothing waits for ever.
     """
 
     def __init__(
@@ -77,6 +78,8 @@ class Pacer:
 
     def add(self, events: list[Timed]) -> None:
         with self._lock:
+            if not self._held:
+                self._asked = self._clock()
             apart = self._pace != AT_ONCE or bool(self._held)
             for event, moment in events:
                 if apart and event.rows is not None and event.generated:
@@ -93,7 +96,7 @@ class Pacer:
     def release(self, seconds: float) -> list[Timed]:
         """What is shown ``seconds`` after the last call."""
         with self._lock:
-            if self.stepping and self._clock() - self._asked > self._patience:
+            if self.stepping and self._held and self._clock() - self._asked > self._patience:
                 self._pace = AT_ONCE
             if not self.stepping:
                 self._allowance = min(self._allowance, 1.0) + self._pace * seconds

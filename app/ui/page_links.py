@@ -15,7 +15,6 @@ import gradio as gr
 
 from analysis.errors import UserError
 from analysis.expert_card import checked_expert
-from analysis.show import edit_text
 from analysis.token_metrics import token_gates
 from analysis.trace import RoutingTrace
 from analysis.words import Words
@@ -30,6 +29,7 @@ from app.ui.following import SO_FAR, ActiveRuns
 from app.ui.live.view import expert_asked, selection
 from app.ui.live.wire import pointer
 from app.ui.quiet import HEARING, QUIET
+from app.ui.shelves.cards import edits_of
 from app.ui.shelves.links import Target, target
 from app.ui.shelves.shelf import Shelf
 
@@ -43,7 +43,7 @@ def wire_selection(services: Services, runs: ActiveRuns, shared: Shared) -> None
         if chosen is None:
             return (gr.skip(),) * 3
         run_id, index, layer = chosen
-        active = runs.get(run_id)
+        active = None if run_id in services.store else runs.get(run_id)
         try:
             trace = active.trace() if active is not None else services.store.get(run_id)
         except UserError:
@@ -51,6 +51,9 @@ def wire_selection(services: Services, runs: ActiveRuns, shared: Shared) -> None
         if index >= trace.num_tokens:
             return (gr.skip(),) * 3
         shown = run_id if active is None else services.store.put(trace, run_id + SO_FAR)
+        if shown != run_id and run_id in services.store:  # it ended meanwhile
+            services.store.drop(shown)
+            shown = run_id
         return shown, index, layer if layer in trace.spec.layer_numbers else gr.skip()
 
     shared.live.token(on_token, None, [shared.trace_id, shared.token, shared.layer], **HEARING)  # type: ignore[attr-defined]
@@ -102,7 +105,7 @@ def wire_turns(
             functools.partial(go, step),
             [shared.trace_id, conversation],
             [shared.trace_id, shared.token, shared.live],
-            **QUIET,
+            **HEARING,
         )
 
 
@@ -221,11 +224,10 @@ def turn_position(
 def edited_label(trace: RoutingTrace, words: Words) -> str:
     """What stands beside the views of a trace of an experiment, or of one whose routing was edited; "" for others."""
     words_of = "page.turn_edited" if "experiment" in trace.provenance else "page.turn_edited_chat"
-    edits, experiment = trace.provenance.get("edits"), trace.provenance.get("experiment")
-    if isinstance(edits, list) and edits:
-        shown = ", ".join(edit_text(edit) for edit in edits)
+    if edits := edits_of(trace):
+        shown = ", ".join(edits)
         return words(words_of, edits=shown if len(shown) <= 60 else shown[:59] + "…")
-    return words("page.turn_unedited") if isinstance(experiment, dict) else ""
+    return words("page.turn_unedited") if isinstance(trace.provenance.get("experiment"), dict) else ""
 
 
 def wire_link(

@@ -21,7 +21,7 @@ from app.ui.chat import status_html
 from app.ui.context import Services, Shared
 from app.ui.pair_facts import facts_html, same_text, shared_html
 from app.ui.pair_view import PairPlots, build_plots, pair_figures, tinted_html
-from app.ui.quiet import DRAWING, QUIET
+from app.ui.quiet import CHOOSING, DRAWING, HEARING, QUIET
 from app.ui.shelves.cards import mode_of, shape, stage_name
 from app.ui.shelves.links import pair_link
 from app.ui.shelves.names import choices, example_pair
@@ -199,9 +199,9 @@ def wire(tab: PairTab, kind: gr.State, services: Services, shared: Shared, shelf
         return tuple(reversed(pair))
 
     for chooser in (tab.first, tab.second):
-        chooser.input(pair_of, [tab.first, tab.second], tab.pair, **QUIET)
+        chooser.input(pair_of, [tab.first, tab.second], tab.pair, **CHOOSING)
     tab.example.click(lambda: example_pair(services.recordings), None, tab.pair, **QUIET)
-    tab.swap.click(swapped, tab.pair, tab.pair, **QUIET)
+    tab.swap.click(swapped, tab.pair, tab.pair, **HEARING)
     inputs = [shared.open_tab, shared.language, kind, shelf, shared.session]
     inputs += [tab.pair, tab.view.phase, tab.layer, shared.theme]
     states = [shared.open_tab, kind, tab.pair, shelf, shared.theme]

@@ -16,6 +16,7 @@ import plotly.graph_objects as go
 from analysis import compare, metrics
 from analysis.figures import compare as figures
 from analysis.figures.load import load_map
+from analysis.figures.style import shown as named
 from analysis.figures.style import theme_of
 from analysis.trace import RoutingTrace
 from analysis.words import Words
@@ -71,7 +72,9 @@ def pair_figures(
         BadValue: there is no such phase, or the traces come from different routers.
     """
     theme, phase = theme_of(theme), common.chosen_phase(a, phase, insist=True)
-    loads = [load_map(metrics.expert_load(t, phase), words, theme, n) for t, n in zip((a, b), names, strict=True)]
+    loads = [
+        load_map(metrics.expert_load(t, phase), words, theme, named(n, 48)) for t, n in zip((a, b), names, strict=True)
+    ]
     pair = compare.pair_js(a, b, phase)
     if pair is None:
         return PairFigures((loads[0], loads[1]), message=words("tabs.compare.no_overlap"))

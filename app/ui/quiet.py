@@ -11,8 +11,11 @@ from typing import Any
 QUIET: dict[str, Any] = {"show_progress": "hidden", "show_progress_on": [], "api_visibility": "private"}
 """Keywords of a listener for the page alone; its parts say themselves what they wait for."""
 
-DRAWING: dict[str, Any] = QUIET | {
-    "trigger_mode": "always_last",
+CHOOSING: dict[str, Any] = QUIET | {"trigger_mode": "always_last"}
+"""Keywords of a quick listener that reads what a field holds: while one event is on its way others wait, and the last
+value is heard, too."""
+
+DRAWING: dict[str, Any] = CHOOSING | {
     "concurrency_id": "figures",
     "concurrency_limit": 4,
 }

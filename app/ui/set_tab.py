@@ -239,7 +239,7 @@ def wire(tab: SetTab, settings: list[Any], services: Services, shared: Shared, n
         on_run,
         [shared.language, tab.prompts, *settings],
         [tab.run_id, tab.status, tab.run, tab.stop, tab.answers, shared.set_id],
-        concurrency_limit=services.settings.max_waiting + 8,
+        concurrency_limit=services.settings.followed,
         concurrency_id="turns",
         **QUIET,
     )
@@ -287,5 +287,5 @@ def _updates(view: SetView, run_id: str) -> tuple[Any, ...]:
         gr.update(interactive=not view.running),
         gr.update(interactive=view.running),
         [[text, a, b, str(m), str(n)] for text, a, b, m, n in view.rows] or gr.skip(),
-        view.set_id,
+        "" if view.running else view.set_id or gr.skip(),
     )

@@ -27,7 +27,7 @@ from app.ui.context import Services, Shared
 from app.ui.expert_html import button_grid, expert_button
 from app.ui.following import SO_FAR
 from app.ui.live.wire import pointer
-from app.ui.quiet import DRAWING, QUIET
+from app.ui.quiet import CHOOSING, DRAWING, HEARING
 
 NAME = "token"
 AROUND = 24
@@ -246,6 +246,6 @@ def wire(tab: TokenTab, services: Services, shared: Shared) -> None:
             functools.partial(step, by),
             [shared.trace_id, shared.token, shared.layer, shared.language],
             [shared.token, shared.live],
-            **QUIET,
+            **HEARING,
         )
-    tab.layer.input(choose_layer, [tab.layer, shared.trace_id, shared.token], [shared.layer, shared.live], **QUIET)
+    tab.layer.input(choose_layer, [tab.layer, shared.trace_id, shared.token], [shared.layer, shared.live], **CHOOSING)

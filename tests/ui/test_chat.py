@@ -264,6 +264,16 @@ def test_a_paced_turn_is_shown_slowly_but_frees_the_model_at_once() -> None:
     assert services.store.get(views[-1].trace_id).provenance["finish_reason"] == "stop"
 
 
+def test_a_page_that_is_served_seldom_still_gets_the_pace_it_asked_for() -> None:
+    engine = FakeEngine()
+    engine.enqueue("one two three four five six seven eight", "done")
+    seen = 0
+    for _ in run_turn(services_of(engine), ActiveRuns(), (), "hello", Options(pace=20), say):
+        seen += 1
+        time.sleep(0.2)
+    assert seen < 15, "ten tokens at four in 0.2 seconds"
+
+
 def test_stopping_a_paced_turn_keeps_what_was_shown() -> None:
     engine = FakeEngine()
     engine.enqueue("word " * 100, "never shown")
@@ -364,6 +374,12 @@ def test_every_update_has_every_value_and_the_box_is_emptied_once() -> None:
     assert (first[5]["interactive"], first[6]["interactive"]) == (False, True)
     assert (last[5]["interactive"], last[6]["interactive"]) == (True, False)
     assert (second[8], last[8], last[9]) == ("r", "", "t")
+
+
+def test_what_the_last_answer_was_drawn_from_is_not_said_of_the_next() -> None:
+    views = (TurnView((Turn("q"),), run_id="r", status=status) for status in ("reading", "still"))
+    first, second = as_updates(views, say)
+    assert first[7] == drawn_html(None, say) and second[7] == gr.skip()
 
 
 def failing(*, after: int) -> Iterator[TurnView]:

@@ -15,7 +15,7 @@ from analysis.words import Words
 from app.engine.base import Capabilities
 from app.server.serve import make_services
 from app.settings import Settings
-from app.ui import arms, compare_tab, pair_view
+from app.ui import arms, compare_tab, pair_tab, pair_view
 from app.ui.compare_run import Options, PairView, build_requests, run_pair
 from app.ui.context import Services
 from tests.fake_engine import FakeEngine
@@ -237,6 +237,14 @@ def test_figures_describe_the_pair_in_the_chosen_phase():
     names = [trace.name for trace in drawn.divergence.data]
     assert any("random splits" in name for name in names)
     assert drawn.difference.data[0].zmax == -drawn.difference.data[0].zmin
+
+
+def test_a_name_from_a_file_is_text_in_a_title():
+    link = "<a href='//x.example'>Open</a>"
+    a, b = make_trace(revision=link), make_trace(seed=2, revision="main")
+    names = pair_tab.side_name("A", a, WORDS), pair_tab.side_name("B", b, WORDS)
+    drawn = pair_view.pair_figures(a, b, names, "generated", WORDS, "light")
+    assert "<a " not in drawn.loads[0].layout.title.text and "&lt;a" in drawn.loads[0].layout.title.text
 
 
 def test_a_phase_that_one_side_lacks_is_said():

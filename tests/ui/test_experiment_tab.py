@@ -434,6 +434,8 @@ def test_views_of_an_experiment_are_marked():
     assert labels[0] == "Experiment, routing as it is" and labels[1] == "Experiment, routing edited: mask:1:3"
     assert edited_label(make_trace(rows=5), WORDS) == ""
     assert edited_label(make_trace(rows=5, edits="<b>", experiment=3), WORDS) == ""
+    damaged = [{"kind": "mask", "experts": 5}]
+    assert edited_label(make_trace(rows=5, edits=damaged), WORDS).startswith("Routing edited: ")
 
 
 # the tab

@@ -159,7 +159,9 @@ def test_the_myth_lesson_reads_the_set_that_was_answered():
     views = list(page.listener(lesson.run, "click").fn("en"))
     set_id = views[-1][-1]
     assert len(page.services.sets.get(set_id).pairs) == 24
-    drawn = page.call(page.shared.set_id, "change", set_id=set_id)
+    assert page.shared.set_id not in page.listener(lesson.run, "click").outputs, "the set of Compare is another"
+    page.tab.__dict__.update(lesson_set=lesson.set_id)
+    drawn = page.call(lesson.set_id, "change", lesson_set=set_id)
     assert is_shown(drawn[lesson.shown]) and drawn[lesson.finding].count("<p>") >= 3
     assert "among the same tokens" in drawn[lesson.finding].split("</p>")[0], "what is left comes first"
 

@@ -133,6 +133,16 @@ def test_where_nobody_presses_for_long_the_rest_is_shown() -> None:
     assert len(shown(pacer)) == len(generated(made)) - 1 and not pacer
 
 
+def test_time_in_which_there_was_nothing_to_step_to_tries_no_patience() -> None:
+    now = [0.0]
+    made, pacer = events(), Pacer(STEP, patience=300, clock=lambda: now[0])
+    now[0] = 1000.0
+    assert shown(pacer) == [] and pacer.stepping, "it waited in the queue"
+    fed(pacer, made)
+    shown(pacer)
+    assert pacer.stepping and len(pacer._held) == len(generated(made))
+
+
 def test_what_was_not_shown_when_it_is_stopped_is_dropped() -> None:
     pacer = Pacer(STEP)
     fed(pacer, events())

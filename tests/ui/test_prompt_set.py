@@ -105,6 +105,21 @@ def test_a_fault_of_the_engine_is_one_sentence():
     assert last.problem and not last.running and not last.set_id
 
 
+def test_a_set_that_is_refused_takes_nothing_away_and_one_that_runs_does():
+    page = TabPage(compare_tab)
+    fn = page.listener(page.tab.many.run, "click")
+    at = fn.outputs.index(page.shared.set_id)
+    given = {page.shared.language: "en"}
+    values = [given.get(block, block.value) for block in fn.inputs]
+    place = fn.inputs.index(page.tab.many.prompts)
+    seen = {}
+    for prompts in ("only one", PROMPTS):
+        values[place] = prompts
+        seen[prompts] = [update[at] for update in fn.fn(*values)]
+    assert [is_skipped(value) for value in seen["only one"]] == [True]
+    assert seen[PROMPTS][0] == "" and seen[PROMPTS][-1] and page.services.sets.get(seen[PROMPTS][-1])
+
+
 @pytest.mark.parametrize("language", ["en", "ja", "zh"])
 def test_the_tab_draws_what_was_found_and_tests_again_under_a_control(language: str):
     page = TabPage(compare_tab, language=language)

@@ -21,7 +21,7 @@ from app.ui import tabs_common as common
 from app.ui.chat import status_html
 from app.ui.context import Services, Shared
 from app.ui.lessons.page_parts import paragraphs
-from app.ui.quiet import DRAWING, QUIET
+from app.ui.quiet import CHOOSING, DRAWING
 
 NAME = "balance"
 
@@ -95,4 +95,4 @@ def wire(lesson: Lesson, services: Services, shared: Shared) -> None:
     inputs = [shared.open_tab, shared.language, shared.trace_id, shared.layer, shared.theme]
     changes = [s.change for s in (shared.trace_id, shared.open_tab, shared.layer, shared.theme)]
     gr.on(changes, common.guarded("learn", len(outputs))(draw), inputs, outputs, **DRAWING)
-    lesson.layer.input(choose, lesson.layer, shared.layer, **QUIET)
+    lesson.layer.input(choose, lesson.layer, shared.layer, **CHOOSING)

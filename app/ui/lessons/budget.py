@@ -161,7 +161,7 @@ def wire(lesson: Lesson, services: Services, shared: Shared) -> None:
         on_run,
         [lesson.prompt, shared.language],
         [lesson.run_id, lesson.status, lesson.run, lesson.stop, lesson.answers],
-        concurrency_limit=services.settings.max_waiting + 8,
+        concurrency_limit=services.settings.followed,
         concurrency_id="turns",
         **QUIET,
     )

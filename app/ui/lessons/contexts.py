@@ -165,7 +165,7 @@ def wire(lesson: Lesson, services: Services, shared: Shared) -> None:
         on_go,
         [*lesson.texts, shared.language],
         [lesson.status, lesson.pair, lesson.shown, lesson.word],
-        concurrency_limit=services.settings.max_waiting + 8,
+        concurrency_limit=services.settings.followed,
         concurrency_id="turns",
         **QUIET,
     )

@@ -32,6 +32,7 @@ class Lesson:
     stop: gr.Button
     status: gr.HTML
     run_id: gr.State
+    set_id: gr.State
     shown: gr.Column
     figure: gr.Plot
     finding: gr.HTML
@@ -40,7 +41,7 @@ class Lesson:
 def build(services: Services, words: Words) -> Lesson:
     able = set(services.engine.capabilities.modes) == set(MODES) and bool(services.engine.spec.layers)
     paragraphs(words("learn.myth.text"), words("learn.myth.do"))
-    run_id = gr.State("")
+    run_id, set_id = gr.State(""), gr.State("")
     with gr.Row():
         run = gr.Button(
             words("tabs.set.run"), variant="primary", interactive=able, min_width=160, elem_id="lesson-myth-run"
@@ -50,7 +51,7 @@ def build(services: Services, words: Words) -> Lesson:
     with gr.Column(visible=False) as shown:
         finding = gr.HTML(elem_id="lesson-myth-finding", js_on_load=None)
         figure = common.plot(words, elem_id="lesson-myth-figure")
-    return Lesson(run, stop, status, run_id, shown, figure, finding)
+    return Lesson(run, stop, status, run_id, set_id, shown, figure, finding)
 
 
 def wire(lesson: Lesson, services: Services, shared: Shared) -> None:
@@ -84,13 +85,13 @@ def wire(lesson: Lesson, services: Services, shared: Shared) -> None:
     lesson.run.click(
         on_run,
         shared.language,
-        [lesson.run_id, lesson.status, lesson.run, lesson.stop, shared.set_id],
-        concurrency_limit=services.settings.max_waiting + 8,
+        [lesson.run_id, lesson.status, lesson.run, lesson.stop, lesson.set_id],
+        concurrency_limit=services.settings.followed,
         concurrency_id="turns",
         **QUIET,
     )
     lesson.stop.click(on_stop, lesson.run_id, None, queue=False, **QUIET)
-    inputs = [shared.open_tab, shared.language, shared.set_id, shared.theme]
-    changes = [shared.set_id.change, shared.open_tab.change, shared.theme.change]
+    inputs = [shared.open_tab, shared.language, lesson.set_id, shared.theme]
+    changes = [lesson.set_id.change, shared.open_tab.change, shared.theme.change]
     outputs = [lesson.status, lesson.shown, lesson.figure, lesson.finding]
     gr.on(changes, common.guarded("learn", len(outputs))(draw), inputs, outputs, **DRAWING)

@@ -17,7 +17,7 @@ from app.ui import tabs_common as common
 from app.ui.chat import status_html
 from app.ui.context import Services, Shared
 from app.ui.lessons.page_parts import paragraphs, table
-from app.ui.quiet import DRAWING, QUIET
+from app.ui.quiet import CHOOSING, DRAWING
 from app.ui.token_tab import chosen_token
 
 NAME = "router"
@@ -128,4 +128,4 @@ def wire(lesson: Lesson, services: Services, shared: Shared) -> None:
     inputs = [shared.open_tab, shared.language, shared.trace_id, shared.token, shared.layer, lesson.k]
     changes = [s.change for s in (shared.trace_id, shared.open_tab, shared.token, shared.layer)]
     gr.on([*changes, lesson.k.input], common.guarded("learn", len(outputs))(draw), inputs, outputs, **DRAWING)
-    lesson.layer.input(choose, [lesson.layer, shared.trace_id], shared.layer, **QUIET)
+    lesson.layer.input(choose, [lesson.layer, shared.trace_id], shared.layer, **CHOOSING)
