@@ -10,6 +10,8 @@ from pathlib import Path
 
 from transformers import AutoTokenizer
 
+from training.data import REASONING
+from training.evaluate import STAGES as MEASURED
 from training.evaluate import Examiner, evaluate, stage_model, stages
 from training.export import BUNDLED, export
 from training.stages import STAGES
@@ -21,7 +23,8 @@ FINISHED = ("general-rl", "distillation-on")
 
 
 def better(run: Path, n: int) -> str:
-    """The finished stage that answers more problems rightly when it thinks. The problems are not those of the card."""
+    """The finished stage that answers more reasoning problems rightly when it thinks; they are drawn apart from the
+    card's."""
     tokenizer = AutoTokenizer.from_pretrained(run / "tokenizer")
     models = {stage: model for stage in FINISHED if (model := stage_model(run, stage)) is not None}
     if len(models) == 1:
@@ -29,13 +32,22 @@ def better(run: Path, n: int) -> str:
     shares = {}
     for stage, model in models.items():
         tasks = Examiner(model, tokenizer).accuracy(random.Random("choice"), n)["tasks"]
-        shares[stage] = sum(row["thinking"]["share"] for row in tasks)
-        print(f"{stage}: {100 * shares[stage] / len(tasks):.1f}% right when it thinks")
+        right = [row["thinking"]["share"] for row in tasks if row["name"] in REASONING]
+        shares[stage] = sum(right) / len(right)
+        print(f"{stage}: {100 * shares[stage]:.1f}% of the reasoning problems right when it thinks")
     return max(shares, key=lambda stage: shares[stage])
 
 
 def finish(run: Path, to: Path, n: int) -> None:
-    """The better model, measured, with its card and its traces."""
+    """The better model, measured, with its card and its traces.
+
+    Raises:
+        FileNotFoundError: a stage of the run can neither be measured nor was it.
+    """
+    for folder in (run / stage for stage in MEASURED if (run / stage / "log.csv").exists()):
+        results = (folder / name for name in ("measured.json", "routes.npz", "traces"))
+        if not (folder / "checkpoint.pt").exists() and not all(result.exists() for result in results):
+            raise FileNotFoundError(f"{folder} has neither weights nor all that they would give: run that stage again")
     chosen = run / better(run, max(1, n // 4))
     export(chosen, to)
     measured = {**evaluate(to, n), "stages": stages(run, max(1, n // 4))}

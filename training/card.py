@@ -53,11 +53,12 @@ Qwen3's recipe in miniature (`training/` in the project, one command): pretraini
 start; (2) reasoning RL, GRPO with the `trl` library, rewarded for right answers only; (3) thinking mode fusion, with
 every switch and with thinking that is cut by the early-stop sentence; (4) general RL, rewarded for obedience to the
 mode, form, brevity and right answers. {distilled}
-The balancing loss is Qwen3's, with the load counted over several batches and over both training processes. Bundled is
-the stage `{stage}`.
+The balancing loss is Qwen3's, in the supervised stages with the load counted over several batches and over both training
+processes. Bundled is the stage `{stage}`.
 
 Held-out problems are disjoint from training by construction: the split is a hash of the problem (operands, number
-list, word, program, sentence), for facts and conversation of the phrasing; only a step inside another
+list, word, program whatever its names are, conversion in either direction, sentence), for facts and conversation of the
+phrasing; only a step inside another
 problem (47 + 36 within an expression) may be the same small calculation. The problems suggested on ExpertScope's
 page are held out too, but for facts and small talk, which nobody can answer without having seen them.
 """
@@ -207,7 +208,7 @@ def _stages(rows: Sequence[Mapping[str, Any]]) -> str:
         head,
         lines,
         "Saturation: share of a token's experts that the last of the four stages uses too, on fixed texts. "
-        "Pretraining knows no chat format, so its answers cannot count. The tokens of the RL stages are those that were written.",
+        "Pretraining knows no chat format, so its answers cannot count. The tokens of the RL stages are those that were read and written.",
     )
 
 

@@ -18,14 +18,26 @@ class Log:
         if not path.exists():
             self._write(fields)
 
+    def rows(self) -> list[dict[str, str]]:
+        with self.path.open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+
+    def cut(self, step: int) -> None:
+        """Forget what was done after `step`: it was not saved, and is done again."""
+        rows = self.rows()
+        kept = [row for row in rows if int(row["step"]) <= step]
+        if len(kept) < len(rows):
+            self.path.unlink()
+            for values in (self._fields, *([row[name] for name in self._fields] for row in kept)):
+                self._write(tuple(values))
+
     def add(self, *values: object) -> None:
         self._write(values)
         print("  ".join(f"{field} {value}" for field, value in zip(self._fields, values, strict=True)), flush=True)
 
     def draw(self, title: str, x: str, columns: tuple[str, ...]) -> None:
         """Writes the plot beside the file."""
-        with self.path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+        rows = self.rows()
         lines = {name: [(float(r[x]), float(r[name])) for r in rows if r[name]] for name in columns}
         self.path.with_suffix(".svg").write_text(svg(title, x, lines), encoding="utf-8")
 

@@ -4,7 +4,6 @@ Knows `trl`'s trainer, its log and its checkpoints; a stage brings prompts and r
 what was asked and what was written. `trl` is imported where a stage starts, so that nothing else needs it.
 """
 
-import csv
 import random
 import time
 from collections.abc import Callable
@@ -103,7 +102,10 @@ def reinforce(
         function.__name__ = name
         return function
 
-    watch = _Watch(recipe, Log(recipe.out / "log.csv", FIELDS), stop)
+    saved = [int(folder.name.split("-")[1]) for folder in (recipe.out / "trainer").glob("checkpoint-*")]
+    log = Log(recipe.out / "log.csv", FIELDS)
+    log.cut(max(saved, default=0))
+    watch = _Watch(recipe, log, stop)
     trainer = GRPOTrainer(
         model,
         reward_funcs=[judged(name, reward) for name, reward in rewards.items()],
@@ -112,7 +114,7 @@ def reinforce(
         processing_class=tokenizer,
         callbacks=[watch],
     )
-    trainer.train(resume_from_checkpoint=any((recipe.out / "trainer").glob("checkpoint-*")) or None)
+    trainer.train(resume_from_checkpoint=bool(saved) or None)
     watch.log.draw(f"{recipe.out.name}: reward", "step", ("reward", "deviation"))
     if watch.interrupted:
         return False
@@ -139,8 +141,7 @@ class _Watch(TrainerCallback):
     def __init__(self, recipe: RLRecipe, log: Log, stop: Callable[[], bool]) -> None:
         self.log, self.interrupted = log, False
         self._limit, self._stop = recipe.minutes, stop
-        with log.path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+        rows = log.rows()
         self._before, self._began = float(rows[-1]["minutes"]) if rows else 0.0, time.process_time()
 
     @property

@@ -128,11 +128,8 @@ def _matched(texts: Sequence[Routed], flags: Sequence[np.ndarray], domains: Sequ
     kept = np.zeros(len(tokens), bool)
     for token in np.unique(tokens):
         rows = np.flatnonzero(tokens == token)
-        kinds = sorted(set(where[rows]))
-        if len(kinds) < 2:
-            continue
-        expected = np.mean([use[rows[where[rows] == kind]].mean(0) for kind in kinds], 0)
-        rest[rows], kept[rows] = use[rows] - expected, True
+        if len(set(where[rows])) > 1:
+            rest[rows], kept[rows] = use[rows] - use[rows].mean(0), True
     ends = np.cumsum([len(text.tokens) for text in texts])
     values = [
         part[keep].mean(0) if keep.any() else np.zeros(use.shape[1:])

@@ -163,6 +163,7 @@ def _train(
     balance_weight = config.router_aux_loss_coef * config.num_hidden_layers
     log = Log(recipe.out / "log.csv", FIELDS) if not together.rank else None
     if log:
+        log.cut(progress.step)
         print(f"{recipe.out.name}: {gradient.numel() / 1e6:.2f} M parameters, step {progress.step}", flush=True)
     last, saved, probed = time.thread_time(), progress.seconds, progress.seconds
     began, since = time.monotonic(), progress.tokens

@@ -23,7 +23,7 @@ from training.data import (
     words,
 )
 from training.data.dialogues import tokenizer_sample
-from training.data.problem import ALWAYS_HELD_OUT, Problem, is_held_out
+from training.data.problem import ALWAYS_HELD_OUT, Problem, is_held_out, is_held_out_key
 
 LANGUAGES = ("en", "ja", "zh")
 PAIRS = [(task, language) for task in TASKS for language in LANGUAGES]
@@ -120,8 +120,19 @@ def test_an_expression_goes_one_operation_at_a_time() -> None:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_sorting_steps_lead_to_the_answer(language: str) -> None:
+    asked = {"up": ordering.SORT_UP[language], "down": ordering.SORT_DOWN[language]}
+    for phrasing, rank in ordering.RANKS[language]:
+        asked.setdefault(rank, []).append(phrasing)
+    numbers_in = {
+        kind: [re.compile(re.escape(p).replace(r"\{n\}", r"([0-9 ,、]+)")) for p in phrasings]
+        for kind, phrasings in asked.items()
+    }
     for problem in draw("sorting", language):
-        kind, numbers = problem.key.split(":")[1], [int(n) for n in problem.key.split(":")[2].split()]
+        found = [
+            (kind, m[1]) for kind, ways in numbers_in.items() for way in ways if (m := way.fullmatch(problem.prompt))
+        ]
+        kind, numbers = found[0][0], [int(n) for n in re.findall(r"\d+", found[0][1])]
+        assert problem.key == "sort:" + " ".join(map(str, sorted(numbers)))
         down = kind.endswith("down")
         ordered = sorted(numbers, reverse=down)
         lines = problem.thinking.split("\n")
@@ -192,9 +203,8 @@ def test_strawberry() -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_programs_print_what_the_answer_says(language: str) -> None:
     for problem in draw("programs", language):
-        source = problem.key.removeprefix("program:")
+        source = problem.prompt.split("\n", 1)[1].removeprefix("```python\n").removesuffix("\n```")
         result = programs.run(source)
-        assert source in problem.prompt
         assert problem.answer == programs.ANSWER[language].format(r=result)
         if result.isdigit() and "print(max" not in source:
             assert result in problem.thinking
@@ -202,9 +212,32 @@ def test_programs_print_what_the_answer_says(language: str) -> None:
             assert eval(left) == int(right)  # noqa: S307
 
 
-def test_no_program_spells_a_held_out_word() -> None:
-    for word in programs.STRINGS:
-        assert not is_held_out(Problem("", "", "", "", f"word:{word}"))
+def test_a_program_about_a_word_is_on_the_side_of_its_word() -> None:
+    asked = {}
+    for problem in draw("programs", "en"):
+        if found := re.search(r'^s = "(\w+)"\nprint\(s\[?(?!.*\*)', problem.prompt, re.M):
+            asked[problem.key] = found[1]
+    assert len(asked) > 10 and all(key == f"word:{word}" for key, word in asked.items())
+
+
+def test_problems_that_differ_in_names_order_or_direction_are_one_problem() -> None:
+    loop = "{0} = 3\nfor i in range(2):\n    {0} = {0} + 4\nprint({0})"
+    assert programs.unnamed(loop.format("x")) == programs.unnamed(loop.format("total"))
+    assert programs.unnamed("a = 1\nb = a + 2\nprint(b * 3)") != programs.unnamed("a = 1\nb = a + 2\nprint(a * 3)")
+    rng, asked = random.Random(5), {}
+    for problem in (units.convert(rng, "en") for _ in range(4000)):
+        asked.setdefault(problem.key, set()).add(last_number(problem.prompt))
+    assert any(len(given) == 2 for given in asked.values()), "both directions share a key"
+    for problem in draw("sorting", "en"):
+        numbers = [int(n) for n in problem.key.removeprefix("sort:").split()]
+        assert numbers == sorted(numbers)
+
+
+def test_the_split_is_the_keys_alone() -> None:
+    rng, side = random.Random(12), {}
+    for _ in range(6000):
+        problem = TASKS[rng.choice(list(TASKS))][0](rng, "en")
+        assert side.setdefault(problem.key, is_held_out(problem)) == is_held_out(problem), problem.key
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -231,15 +264,12 @@ def test_dates_are_right(language: str) -> None:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_units_are_converted(language: str) -> None:
-    factors = {}
-    for larger, smaller, factor in units.UNITS:
-        factors[larger["en"], smaller["en"]] = (factor, 1)
-        factors[smaller["en"], larger["en"]] = (1, factor)
+    factors = {(larger["en"], smaller["en"]): factor for larger, smaller, factor in units.UNITS}
     for problem in draw("units", language):
-        _, a, b, n = problem.key.split(":")
-        times, divided = factors[a, b]
-        result = int(n) * times // divided
-        assert str(result) in problem.answer and last_number(problem.thinking) == result
+        _, larger, smaller, n = problem.key.split(":")
+        both = {int(n), int(n) * factors[larger, smaller]}
+        given, result = last_number(problem.prompt), last_number(problem.thinking)
+        assert {given, result} == both and str(result) in problem.answer
 
 
 def test_translation_says_the_same_in_three_languages() -> None:
@@ -295,6 +325,16 @@ def test_plain_text_holds_nothing_that_is_held_out() -> None:
     text = "\n".join(plain.document(rng) for _ in range(3000))
     assert len(text) > 100_000 and "<|" not in text
     assert "b u t t e r f l y" not in text and "ylfrettub" not in text
+
+
+def test_sums_by_the_way_are_none_that_are_held_out() -> None:
+    rng = random.Random(7)
+    text = "\n".join(plain.small_sums(rng, "en") for _ in range(2000))
+    sums = {tuple(sorted(map(int, pair))) for pair in re.findall(r"^(\d+)\+(\d+)=", text, re.M)}
+    assert len(sums) > 1000 and (12, 30) not in sums
+    assert not any(is_held_out_key(f"add:{low}:{high}") for low, high in sums)
+    less = re.findall(r"^(\d+)-(\d+)=", text, re.M)
+    assert len(less) > 1000 and not any(is_held_out_key(f"sub:{high}:{low}") for high, low in less)
 
 
 def test_tokenizer_never_sees_held_out_words() -> None:

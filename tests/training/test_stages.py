@@ -36,6 +36,7 @@ from training.decode import Reply
 from training.encode import target_text
 from training.export import export
 from training.keep import keep
+from training.log import Log
 from training.model import RouterTap
 from training.train import tokenizer_in, train
 
@@ -121,6 +122,33 @@ def test_a_stopped_reinforcement_continues(run: Path, tmp_path: Path) -> None:
     assert rl.reinforce(recipe, tokenizer, reasoning_rl.dialogue, reasoning_rl.REWARDS)
     steps = [int(row["step"]) for row in csv.DictReader((recipe.out / "log.csv").open())]
     assert steps == [1, 2, 3]
+
+
+def test_what_a_killed_run_did_after_its_checkpoint_is_forgotten(tmp_path: Path) -> None:
+    log = Log(tmp_path / "log.csv", ("step", "minutes"))
+    for step in (1, 2, 3):
+        log.add(step, f"{step / 2:.1f}")
+    log.cut(3)
+    log.cut(2)
+    log.add(3, "1.7")
+    assert log.rows() == [
+        {"step": "1", "minutes": "0.5"},
+        {"step": "2", "minutes": "1.0"},
+        {"step": "3", "minutes": "1.7"},
+    ]
+
+
+def test_a_run_that_lost_a_stage_is_not_finished(run: Path, tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+    shutil.copytree(run, begun)
+    for name in ("checkpoint.pt", "measured.json", "routes.npz", "traces"):
+        path = begun / "cold-start" / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        path.unlink(missing_ok=True)
+    with pytest.raises(FileNotFoundError, match="cold-start"):
+        finish(begun, tmp_path / "model", 1)
+    assert not (tmp_path / "model").exists()
 
 
 def test_the_teacher_begins_as_good_as_the_student(run: Path) -> None:
@@ -271,3 +299,19 @@ def test_specialists_are_found_only_where_there_are_any() -> None:
     ]
     plain, matched = routing.specialization(vocabulary, domains, 8, 500)
     assert matched["p"] > 0.2 and plain["coverage"] == 1
+
+
+def test_tokens_that_one_domain_hardly_has_make_no_specialists() -> None:
+    """Which experts are used is drawn by chance; what each domain seldom writes must not look like its own."""
+    random_ = np.random.default_rng(1)
+
+    def text(domain: int) -> routing.Routed:
+        tokens = random_.integers(3 * domain, 3 * domain + 3, 30)
+        elsewhere = random_.random(30) < 0.02
+        tokens[elsewhere] = random_.integers(0, 24, elsewhere.sum())
+        return routing.Routed(tokens, random_.integers(0, 8, (30, 1, 2)))
+
+    domains = [domain for domain in range(8) for _ in range(8)]
+    texts = [text(domain) for domain in domains]
+    matched = routing.specialization(texts, [str(domain) for domain in domains], 8, 300)[1]
+    assert matched["p"] > 0.2

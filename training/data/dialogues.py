@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 
 from training.data import TASKS, sample
-from training.data.problem import Problem, is_held_out
+from training.data.problem import Problem, is_held_out_key
 from training.data.words import WORDS
 
 #: What Qwen3 inserts where the thinking budget is spent.
@@ -137,7 +137,7 @@ def tokenizer_sample(rng: random.Random, count: int) -> list[str]:
     Tasks about letters and the words held out for them are left out, so that those words stay cut into short pieces.
     """
     names = [name for name in TASKS if name not in ("spelling", "reversing", "counting")]
-    hidden = {word for word in WORDS if is_held_out(Problem("", "", "", "", f"word:{word}"))}
+    hidden = {word for word in WORDS if is_held_out_key(f"word:{word}")}
     texts = []
     for i in range(count):
         language = ("en", "en", "ja", "zh")[i % 4]

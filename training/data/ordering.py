@@ -106,14 +106,13 @@ def sort(rng: random.Random, language: str) -> Problem:
     if language != "en" and rng.random() < 0.5:
         separator = "、"
     shown = separator.join(map(str, numbers))
-    listed = " ".join(map(str, numbers))
+    key = "sort:" + " ".join(map(str, sorted(numbers)))
     if whole:
         down = rng.random() < 0.2
         prompt = rng.choice((SORT_DOWN if down else SORT_UP)[language]).format(n=shown)
         steps = bucket_steps(numbers, down)
         answer = ", ".join(map(str, sorted(numbers, reverse=down)))
-        key = f"sort:{'down' if down else 'up'}:{listed}"
-        return Problem(prompt, steps, answer, "sorting", key, language, count == 2 and top == 20)
+        return Problem(prompt, steps, answer, "sorting", key, language, count == 2 and max(numbers) <= 20)
     phrasing, rank = rng.choice(RANKS[language])
     down = rank.endswith("down")
     place = count // 2 + 1 if rank == "median" else int(rank.split()[0])
@@ -122,7 +121,7 @@ def sort(rng: random.Random, language: str) -> Problem:
     counted = f"{counted}\n#{place} {ordered[place - 1]}" if rank == "median" else f"#{place} {counted}"
     answer = RANKED[language].format(x=ordered[place - 1])
     steps = f"{bucket_steps(numbers, down)}\n{counted}"
-    return Problem(phrasing.format(n=shown), steps, answer, "sorting", f"sort:{rank}:{listed}", language)
+    return Problem(phrasing.format(n=shown), steps, answer, "sorting", key, language)
 
 
 def bucket_steps(numbers: list[int], down: bool) -> str:

@@ -7,9 +7,10 @@ Values stay from 0 to 999.
 import contextlib
 import io
 import random
+import re
 
 from training.data.expressions import work
-from training.data.problem import Problem, is_held_out, phrases
+from training.data.problem import Problem, phrases
 from training.data.words import WORDS
 
 ASK = {
@@ -32,10 +33,11 @@ ASK = {
     ),
 }
 ANSWER = {"en": "It prints {r}.", "ja": "{r} と表示されます。", "zh": "输出 {r}。"}
-#: Words held out for spelling and reversing are not spelled in programs either.
-STRINGS = [word for word in WORDS if len(word) < 9 and not is_held_out(Problem("", "", "", "", f"word:{word}"))]
+STRINGS = [word for word in WORDS if len(word) < 9]
 NAMES = ("x", "y", "n", "a", "b", "total")
-Program = tuple[list[str], list[str]]
+FUNCTIONS = ("f", "g", "h")
+#: Code, worked steps, and the key where it is not the code's: a program about a word asks what spelling asks.
+Program = tuple[list[str], list[str]] | tuple[list[str], list[str], str]
 
 
 def run(source: str) -> str:
@@ -117,7 +119,7 @@ def branched(rng: random.Random) -> Program:
 
 def called(rng: random.Random) -> Program:
     """A function called once or inside itself."""
-    name, x = rng.choice("fgh"), rng.randint(1, 12)
+    name, x = rng.choice(FUNCTIONS), rng.randint(1, 12)
     (s, k), (t, m) = ("*", rng.randint(2, 4)), (rng.choice("+-"), rng.randint(1, 9))
     twice = rng.random() < 0.5
     code = [f"def {name}(n):", f"    return n {s} {k} {t} {m}", f"print({name}({name}({x})))" if twice else ""]
@@ -164,14 +166,14 @@ def spelled(rng: random.Random) -> Program:
     """Length, reverse, an element or a repetition of a short string."""
     word = rng.choice(STRINGS)
     kind = rng.choice(["len", "reverse", "index", "times"])
-    letters = " ".join(word)
+    letters, key = " ".join(word), f"word:{word}"
     if kind == "len":
-        return [f's = "{word}"', "print(len(s))"], [", ".join(f"{c} {i}" for i, c in enumerate(word, 1))]
+        return [f's = "{word}"', "print(len(s))"], [", ".join(f"{c} {i}" for i, c in enumerate(word, 1))], key
     if kind == "reverse":
-        return [f's = "{word}"', "print(s[::-1])"], [letters, " ".join(reversed(word))]
+        return [f's = "{word}"', "print(s[::-1])"], [letters, " ".join(reversed(word))], key
     if kind == "index":
         at = rng.randrange(len(word))
-        return [f's = "{word}"', f"print(s[{at}])"], [", ".join(f"{i}: {c}" for i, c in enumerate(word[: at + 1]))]
+        return [f's = "{word}"', f"print(s[{at}])"], [", ".join(f"{i}: {c}" for i, c in enumerate(word[: at + 1]))], key
     part, times = word[: rng.randint(1, 3)], rng.randint(2, 4)
     return [f's = "{part}"', f"print(s * {times})"], [f"{part} × {times}: {' '.join([part] * times)}"]
 
@@ -181,7 +183,7 @@ KINDS = (assigned, looped, repeated, branched, called, listed, spelled)
 
 def predict(rng: random.Random, language: str) -> Problem:
     while True:
-        code, steps = rng.choice(KINDS)(rng)
+        code, steps, *own_key = rng.choice(KINDS)(rng)
         source = "\n".join(code)
         result = run(source)
         if "-" not in "".join(steps).replace("-=", "") or not any("=-" in step for step in steps):
@@ -191,4 +193,13 @@ def predict(rng: random.Random, language: str) -> Problem:
     shown = f"```python\n{source}\n```" if rng.random() < 0.5 else source
     prompt = f"{rng.choice(ASK[language])}\n{shown}"
     answer = ANSWER[language].format(r=result)
-    return Problem(prompt, "\n".join(steps), answer, "programs", f"program:{source}", language)
+    key = own_key[0] if own_key else f"program:{unnamed(source)}"
+    return Problem(prompt, "\n".join(steps), answer, "programs", key, language)
+
+
+def unnamed(source: str) -> str:
+    """A program with its names numbered as they come: whoever knows one knows all that differ only in names."""
+    numbers: dict[str, int] = {}
+    return re.sub(
+        rf"\b({'|'.join((*NAMES, *FUNCTIONS))})\b", lambda m: f"_{numbers.setdefault(m[1], len(numbers))}", source
+    )

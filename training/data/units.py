@@ -56,7 +56,7 @@ def convert(rng: random.Random, language: str) -> Problem:
     words = {"a": a[language], "b": b[language]}
     prompt = rng.choice(ASK[language]).format(n=given, **words)
     answer = ANSWER[language].format(n=given, m=result, **words)
-    return Problem(prompt, "\n".join(steps), answer, "units", f"unit:{a['en']}:{b['en']}:{given}", language)
+    return Problem(prompt, "\n".join(steps), answer, "units", f"unit:{larger['en']}:{smaller['en']}:{n}", language)
 
 
 def _forth(n: int, factor: int) -> list[str]:
