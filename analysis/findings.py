@@ -43,8 +43,8 @@ class Finding:
     Attributes:
         groups: names of the two sides; differences are first minus second.
         phases: the phase counted on either side.
-        prompts: on each side; the same ones where ``paired``.
-        paired: the same prompts on both sides.
+        prompts: on each side (or clusters of them, see ``design``).
+        design: "paired": the same prompts on both sides; "clustered": the same clusters of prompts; or "unpaired".
         tested, significant: numbers of experts.
         smallest_p: the least p these prompts can give.
         fewest_visible: experts that must reach it together before one is reported.
@@ -65,7 +65,7 @@ class Finding:
     groups: tuple[str, str]
     phases: tuple[str, str]
     prompts: tuple[int, int]
-    paired: bool
+    design: str
     tested: int
     significant: int
     smallest_p: float
@@ -119,7 +119,7 @@ def finding(
         groups=groups,
         phases=phases,
         prompts=(len(shares.first), len(shares.second)),
-        paired=shares.paired,
+        design=shares.design,
         tested=int(found.tested.sum()),
         significant=int(found.significant.sum()),
         smallest_p=found.test.smallest_p,
@@ -176,12 +176,11 @@ def in_words(found: Finding, words: Words | None = None) -> list[str]:
 def _facts(found: Finding, say: Words) -> dict[str, str]:
     """Everything that a sentence may name, as it is written."""
     phase = say(f"finding.phase.{'each' if found.phases[0] != found.phases[1] else found.phases[0]}")
-    kind = "paired" if found.paired else "unpaired"
     known = ("among", "explains", "others") if found.control != "none" else ()
     return {
         "a": found.groups[0],
         "b": found.groups[1],
-        "sample": say(f"finding.sample.{kind}", n=found.prompts[0], m=found.prompts[1], phase=phase),
+        "sample": say(f"finding.sample.{found.design}", n=found.prompts[0], m=found.prompts[1], phase=phase),
         "significant": f"{found.significant:,}",
         "tested": f"{found.tested:,}",
         "rate": f"{RATE:.0%}",
@@ -239,8 +238,7 @@ def _of_confirmation(found: Finding, confirmation: Confirmed, say: Words) -> str
             key = "none_tested"
         else:
             key = "some" if confirmation.confirmed else "none"
-    kind = "paired" if found.paired else "unpaired"
-    first, second = (say(f"finding.confirmation.{kind}", n=n, m=m) for n, m in confirmation.prompts)
+    first, second = (say(f"finding.confirmation.{found.design}", n=n, m=m) for n, m in confirmation.prompts)
     return say(
         f"finding.confirmation.{key}",
         first=first,

@@ -27,7 +27,7 @@ def expert_counts(trace: RoutingTrace, rows: np.ndarray | None = None) -> np.nda
     layers, experts = trace.spec.num_moe_layers, trace.spec.num_experts
     everything = rows is None or (rows.dtype == bool and rows.all())
     ids = trace.expert_ids if everything else trace.expert_ids[rows]
-    if ids.dtype == np.uint8 and len(ids) >= _MANY:
+    if ids.dtype == np.uint8 and len(ids) >= _MANY and layers:
         return _counted_by_twos(np.ascontiguousarray(ids), experts)
     width = experts + 1  # one more for "no expert"
     offsets = (np.arange(layers) * width)[:, None]

@@ -44,7 +44,7 @@ def fcr_level(selected: int, tested: int, rate: float = 0.05) -> float:
 def fewest_visible(smallest_p: float, tested: int, rate: float = 0.05) -> int:
     """How many experts must reach the smallest attainable p together before any is reported at this rate; more than
     ``tested`` where none ever can be."""
-    return max(1, int(np.ceil(smallest_p * tested / rate - 1e-9)))
+    return int(np.floor(smallest_p * tested / rate + 1e-9)) + 1
 
 
 @lru_cache(maxsize=1024)

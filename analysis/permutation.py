@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 _BLOCK = 255  # permutations at a time; the largest uint8, in which they are counted
-_TIE = 1e-5  # |ρ| this close, relatively, count as equal: products of float32 are not exact
+_TIE, _NEAR = 1e-5, 1e-6  # |ρ| this close, relatively or at all, count as equal: products of float32 are not exact
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def _count(
     (Phipson & Smyth, 2010); exact ones contain it."""
     layers, experts = rho.shape
     observed = np.abs(rho).ravel()
-    threshold = (observed * (1 - _TIE)).astype(np.float32)
+    threshold = (observed * (1 - _TIE) - _NEAR).astype(np.float32)
     layer_threshold = (rho**2).sum(axis=1) * (1 - _TIE)
     beyond, layer_beyond = np.zeros(rho.size, np.int64), np.zeros(layers, np.int64)
     largest: list[np.ndarray] = []

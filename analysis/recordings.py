@@ -69,6 +69,7 @@ class Plan:
         units: prompts; all with both sides, or each with one.
         paired: every unit has both sides.
         unpaired_out: prompts left out of a paired comparison because they have one side only.
+        clustered: the units are clusters of prompts, since hardly any prompt is on both sides.
     """
 
     groups: tuple[str, str]
@@ -76,6 +77,7 @@ class Plan:
     units: tuple[Unit, ...]
     paired: bool
     unpaired_out: int = 0
+    clustered: bool = False
 
 
 def read_entries(folders: Sequence[Path]) -> list[Entry]:
@@ -184,17 +186,19 @@ def plan(
     names = PHASES if by_phase else _two_groups(entries, by, groups)
     sides: list[list[Entry]] = [[e for e in entries if by_phase or e.label(by) == name] for name in names]
     clusters = labels[cluster] if cluster else {}
+    by_cluster = lambda e: clusters[e.path]  # noqa: E731
     keys: list[Any] = [
         (lambda e: f"{e.digest} {e.label('mode')}") if by_phase else (lambda e: e.digest),
         *([] if by_phase else [lambda e: e.prompt]),
-        *([lambda e: clusters[e.path]] if cluster and not by_phase else []),
+        *([by_cluster] if cluster and not by_phase else []),
     ]
     for key in keys:
         units = _units(sides, key, lambda e: clusters.get(e.path, ""))
         both = [u for u in units if all(u.sides)]
         smaller = min(sum(bool(u.sides[side]) for u in units) for side in range(2))
         if by_phase or (len(both) >= 2 and 2 * len(both) >= smaller):
-            return Plan(names, names if by_phase else (phase, phase), tuple(both), True, len(units) - len(both))
+            phases = names if by_phase else (phase, phase)
+            return Plan(names, phases, tuple(both), True, len(units) - len(both), clustered=key is by_cluster)
     units = _units(sides, keys[0], lambda e: clusters.get(e.path, ""))
     alone = [Unit(u.key, u.cluster, s) for u in units for s in ((u.sides[0], ()), ((), u.sides[1])) if any(s)]
     return Plan(names, (phase, phase), tuple(alone), False)

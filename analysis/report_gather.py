@@ -167,7 +167,8 @@ def gather(entries: Sequence[Entry], by: str, names: Sequence[str] = ()) -> Reco
         group.add(entry, trace)
         text, labels, number = prompts.get(entry.digest, (entry.prompt, _labels(entry), 0))
         prompts[entry.digest] = text, labels, number + 1
-    assert spec is not None
+    if spec is None:
+        raise BadValue(f"No trace has {by} {' or '.join(names)}.")
     ordered = [groups[name] for name in names if name in groups] if names and by != "phase" else list(groups.values())
     return Recorded(spec, tuple(ordered), tuple(prompts.values()), beside)
 

@@ -33,9 +33,10 @@ def method(content: Content, words: Words) -> Html:
     phases = " / ".join(phase_name(p, words) for p in dict.fromkeys(found.plan.phases))
     tested = int(contrast.tested.sum())
     kind = "paired" if shares.paired else "unpaired"
+    control = found.control if found.control == "none" or shares.paired else f"{found.control}_unpaired"
     lines = [
         ("compared", words("report.method.compared", a=a, b=b, by=found.by, phases=phases)),
-        ("unit", words(f"report.method.unit_{kind}", n=len(shares.first), m=len(shares.second))),
+        ("unit", words(f"report.method.unit_{shares.design}", n=len(shares.first), m=len(shares.second))),
     ]
     if found.cluster:
         lines.append(("clusters", words("report.method.clusters", label=found.cluster, n=contrast.units)))
@@ -58,7 +59,7 @@ def method(content: Content, words: Words) -> Html:
         ("counted", words("report.method.counted", rows=MIN_ROWS, least=MIN_COUNT, skewed=SKEWED_COUNT)),
         ("divergence", words("report.method.divergence", draws=DRAWS, permutations=PERMUTATIONS)),
         ("floor", words(f"report.method.{floor}")),
-        ("control", words(f"report.method.control_{found.control}")),
+        ("control", words(f"report.method.control_{control}")),
     ]
     if shares.coverage:
         coverage = [f"{share:.0%}" for share in shares.coverage]

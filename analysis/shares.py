@@ -6,6 +6,7 @@ Knows readings of traces (``sources``) and when a prompt is left out. Does not k
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,10 @@ from analysis.trace import RouterSpec
 from analysis.words import Words
 
 CONTROLS = ("none", "token", "position")
+OF_ONE_ANSWER = frozenset(
+    ("file", "answer", "thinking", "thinking_tokens", "answer_tokens", "sample", "seed", "finish_reason")
+)
+"""Keys of an index line in which answers of one kind to one prompt differ."""
 MIN_ROWS = 4  # rows of a trace in the phase, or matched rows under a control, below which it is left out
 
 
@@ -66,6 +71,7 @@ class Shares:
         paired: see ``first``.
         effective: for each side, as what share of its rows the matched ones count, given their weights; 1 without a
             control.
+        clustered: see ``Plan``: what is called a prompt here is then a cluster of them.
     """
 
     spec: RouterSpec
@@ -79,6 +85,12 @@ class Shares:
     coverage: tuple[float, float] | None
     paired: bool
     effective: tuple[float, float] = (1.0, 1.0)
+    clustered: bool = False
+
+    @property
+    def design(self) -> str:
+        """ "paired", "clustered" or "unpaired": the key of what is said of the units."""
+        return "clustered" if self.clustered else "paired" if self.paired else "unpaired"
 
 
 def measure(
@@ -133,8 +145,8 @@ def measure(
             units[side].append(unit)
             counts[side].append(np.array(each).sum(axis=0, dtype=np.int32))
             rows[side] += sum(reading.rows(plan.phases[side]) for reading in sides[side])
-            if len(each) > 1:
-                halves[side].append(np.array([np.sum(each[::2], axis=0), np.sum(each[1::2], axis=0)], np.int32))
+            if (dealt := _dealt(each, reader.kinds[side])) is not None:
+                halves[side].append(dealt)
     left_out = [*reader.left_out, *_left_out(plan, short, unmatched, min_rows)]
     _expect_two(plan, [len(side) for side in counts], min_rows)
     assert reader.spec is not None
@@ -167,6 +179,7 @@ def measure(
         None if control == "none" else (used[0] / rows[0], used[1] / rows[1]),
         plan.paired,
         (1.0, 1.0) if control == "none" else (effective[0] / rows[0], effective[1] / rows[1]),
+        plan.clustered,
     )
 
 
@@ -179,13 +192,17 @@ class _Reader:
         self.left_out: list[LeftOut] = []
         self._short: set[tuple[Path, str]] = set()
         self._texts: dict[int, dict[int, bytes]] = {}
+        self.kinds: list[list[str]] = [[], []]  # of the unit read last, and its readings: all but what a seed decides
 
     def read(self, unit: Unit) -> tuple[list[Reading], list[Reading]]:
-        first, second = (
-            [found for entry in entries if (found := self._long_enough(entry, phase)) is not None]
-            for entries, phase in zip(unit.sides, self.plan.phases, strict=True)
-        )
-        return first, second
+        sides: tuple[list[Reading], list[Reading]] = ([], [])
+        self.kinds = [[], []]
+        for side, (entries, phase) in enumerate(zip(unit.sides, self.plan.phases, strict=True)):
+            for entry in entries:
+                if (found := self._long_enough(entry, phase)) is not None:
+                    sides[side].append(found)
+                    self.kinds[side].append(_kind(entry))
+        return sides
 
     def strata(self, readings: list[Reading], side: int, control: str) -> list[Rows]:
         """The rows of a prompt's traces by token id, or by place in the phase."""
@@ -221,6 +238,23 @@ class _Reader:
                 self.left_out.append(LeftOut("short", facts | named))
             return None
         return trace
+
+
+def _kind(entry: Entry) -> str:
+    """What answers of one kind share: prompt, model, mode and every label; they differ in their seeds alone."""
+    settings = {name: value for name, value in entry.line.items() if name not in OF_ONE_ANSWER}
+    return json.dumps([entry.digest, entry.model, settings], sort_keys=True, default=str)
+
+
+def _dealt(counts: list[np.ndarray], kinds: list[str]) -> np.ndarray | None:
+    """(2, L, E) answers of one kind dealt into two halves, of every kind that has two; None where none has."""
+    halves = np.zeros((2, *counts[0].shape), np.int32)
+    same = [[one for one, kind in zip(counts, kinds, strict=True) if kind == wanted] for wanted in dict.fromkeys(kinds)]
+    for answers in same:
+        if len(answers) > 1:
+            for half in range(2):
+                halves[half] += np.sum(answers[half::2], axis=0, dtype=np.int32)
+    return halves if halves.any() else None
 
 
 def _expect_two(plan: Plan, found: list[int], min_rows: int) -> None:

@@ -35,7 +35,7 @@ def summarize(trace: RoutingTrace, phase: str = "all") -> dict[str, Any]:
         "gate_weights": trace.expert_weights is not None,
         "router_scores": trace.router_scores is not None,
         "expert_outputs": trace.contribution is not None,
-        "edits": [edit_text(edit) for edit in trace.provenance.get("edits") or []],
+        "edits": edits_of(trace.provenance),
         "finish_reason": trace.provenance.get("finish_reason"),
         "capture_check": trace.provenance.get("capture_check"),
     }
@@ -71,14 +71,22 @@ def describe(summary: dict[str, Any]) -> str:
 
 def edit_text(edit: Any) -> str:
     """A router edit of a provenance, as it is written on the command line; anything else as it stands."""
-    if not isinstance(edit, dict) or "kind" not in edit:
-        return str(edit)
-    layer = "all" if edit.get("layer") is None else edit["layer"]
-    amount = f"{edit.get('amount', 0):g}" if isinstance(edit.get("amount", 0), int | float) else "?"
-    if edit["kind"] == "top_k":
-        return f"top_k:{layer}:{amount}"
-    experts = ",".join(map(str, edit.get("experts") or ()))
-    return f"{edit['kind']}:{layer}:{experts}" + (f":{amount}" if edit["kind"] == "boost" else "")
+    try:
+        layer = "all" if edit.get("layer") is None else edit["layer"]
+        amount = f"{edit.get('amount') or 0:g}"
+        if edit["kind"] == "top_k":
+            return f"top_k:{layer}:{amount}"
+        experts = ",".join(map(str, edit.get("experts") or ()))
+        return f"{edit['kind']}:{layer}:{experts}" + (f":{amount}" if edit["kind"] == "boost" else "")
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
+        text = str(edit)
+        return text if len(text) <= 60 else text[:59] + "…"
+
+
+def edits_of(provenance: dict[str, Any]) -> list[str]:
+    """The edits of the routing, in words; none where a file has something else there than a list."""
+    edits = provenance.get("edits")
+    return [edit_text(edit) for edit in edits] if isinstance(edits, list) else []
 
 
 def _numbers(values: np.ndarray) -> list[float | None]:

@@ -25,6 +25,7 @@ from analysis.trace import ROW_ARRAYS, RouterSpec, RoutingTrace
 FORMAT_VERSION = 1
 HEADER_KEY = "expertscope"
 MAX_LAYERS = 1_000
+MAX_EXPERTS = 4_096  # in a layer; every table of pairs is as large as its square
 MAX_LAYER_EXPERTS = 200_000  # layers × experts; every figure of a trace is at least this large
 
 _DTYPES: dict[str, Any] = {
@@ -227,7 +228,8 @@ def _check_spec(data: Any) -> None:
             value = item.get(key)
             if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
                 raise TraceError(f"Its router specification has {key} = {_brief(value)}.")
-        if not 0 < item["top_k"] <= item["num_experts"] or item["num_experts"] * len(data) > MAX_LAYER_EXPERTS:
+        most = min(MAX_EXPERTS, MAX_LAYER_EXPERTS // len(data))
+        if not 0 < item["top_k"] <= item["num_experts"] <= most:
             raise TraceError(f"It claims {len(data)} layers with top-{item['top_k']} of {item['num_experts']} experts.")
         if not last < item["layer"] <= 10 * MAX_LAYERS or not 0 <= item["shared_experts"] <= MAX_LAYER_EXPERTS:
             raise TraceError(f"Its router specification has layer {item['layer']} after layer {last}.")
@@ -242,15 +244,18 @@ def _check_tensors(tensors: dict[str, np.ndarray], spec: RouterSpec) -> None:
         array = tensors.get(name)
         if array is None:
             continue
+        if array.ndim == 0:
+            raise TraceError(f"The trace's {name} is a single value.")
         if array.dtype != dtype:
             raise TraceError(f"The trace's {name} is {array.dtype}; expected {np.dtype(dtype)}.")
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
+        known = np.isfinite(array) if name != "shared_gate" else ~np.isinf(array)  # a layer may have no shared gate
+        if not known.all():
             raise TraceError(f"The trace's {name} holds a value that is not a number.")
         if name in ("token_ids", "expert_weights") and array.size and array.min() < 0:
             raise TraceError(f"The trace's {name} holds a negative value.")
     ends, size = tensors["piece_ends"], tensors["piece_bytes"].size
     bounds = np.concatenate(([0], ends, [size])) if ends.ndim == 1 else np.zeros(0)
-    if ends.ndim != 1 or tensors["piece_bytes"].ndim != 1 or (np.diff(bounds) < 0).any() or bounds[-2] != size:
+    if ends.ndim != 1 or tensors["piece_bytes"].ndim != 1 or (bounds[1:] < bounds[:-1]).any() or bounds[-2] != size:
         raise TraceError("The trace's text does not fit its tokens.")
 
 

@@ -56,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
     record.add_argument("--same-sampling", action="store_true", help="with both: thinking's settings in both modes")
     record.add_argument("--thinking-budget", metavar="N", type=int, help="most thinking tokens (default: no limit)")
     record.add_argument("--max-new-tokens", metavar="N", type=int, default=2048, help="most tokens an answer (2048)")
-    record.add_argument("--temperature", metavar="T", type=float, help="default: as the model's authors recommend")
+    record.add_argument("--temperature", metavar="T", type=float, help="default: as Qwen3's authors recommend")
     record.add_argument("--top-p", metavar="P", type=float, help="as --temperature")
     record.add_argument("--top-k", metavar="K", type=int, help="as --temperature; 0 keeps all")
     record.add_argument("--seed", metavar="S", type=int, default=0, help="sample i of a prompt uses S + i (default 0)")

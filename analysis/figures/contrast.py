@@ -199,7 +199,7 @@ def sorted_load(statistics: Mapping[str, Statistic], words: Words, theme: Theme,
         statistics: name of each of one or two groups → ``contrast.mean_load`` or ``metrics.expert_load``.
         layer: the model's own layer number; by default the first.
     """
-    groups = dict(zip(map(style.shown, statistics), statistics.values(), strict=True))
+    groups = dict(zip(style.shown_apart(list(statistics)), statistics.values(), strict=True))
     layers = next(iter(groups.values())).along("layer")
     number = layers[0] if layer is None and layers else layer
     facts = [f"{name}: {style.sample(statistic, words)}" for name, statistic in groups.items()]

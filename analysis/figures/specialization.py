@@ -35,7 +35,7 @@ def domain_map(domains: Statistic, layer: int, words: Words, theme: Theme) -> go
     made = style.figure(title, " · ".join(facts), theme, height, below=style.BAR_ROOM)
     if not len(known):
         return style.note(made, words("figures.no_rows"), theme)
-    labels = [style.shown(str(name), 14) for name in names]
+    labels = style.shown_apart([str(name) for name in names], 14)
     hover = words(
         "figures.specialization.domain_hover",
         layer=layer,

@@ -300,6 +300,16 @@ def shown(text: str, most: int = 24) -> str:
     return html.escape(text).replace("$", "$\u200b")
 
 
+def shown_apart(texts: Sequence[str], most: int = 24) -> list[str]:
+    """``shown`` for names that must stay different: where their beginnings are the same, their ends are shown, and
+    where that does not help either, their number stands behind them."""
+    found = [shown(text, most) for text in texts]
+    if len(set(found)) < len(set(texts)):
+        found = [shown(text if len(text) <= most else "…" + text[1 - most :], most) for text in texts]
+    alike = [name for name in found if found.count(name) > 1]
+    return [f"{name} ({n})" if name in alike else name for n, name in enumerate(found, 1)]
+
+
 def wrap(text: str, width: int = LINE_WIDTH) -> list[str]:
     """``text`` in lines of at most ``width``, broken at spaces, or anywhere between wide characters."""
     if not text:

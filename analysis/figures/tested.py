@@ -19,10 +19,11 @@ FEW_PROMPTS = 10
 def names(comparison: Comparison, words: Words) -> tuple[str, str]:
     """The groups as they can stand in a figure; modes and phases in the reader's language."""
     known = comparison.by in ("mode", "phase")
-    keys = [f"figures.contrast.group.{group}" for group in comparison.plan.groups]
+    groups = comparison.plan.groups
+    keys = [f"figures.contrast.group.{group}" for group in groups]
     first, second = (
-        words(key) if known and key in words else style.shown(group)
-        for key, group in zip(keys, comparison.plan.groups, strict=True)
+        words(key) if known and key in words else name
+        for key, name in zip(keys, style.shown_apart(groups), strict=True)
     )
     return first, second
 
@@ -33,7 +34,7 @@ def sample(comparison: Comparison, words: Words) -> str:
     n, m = len(shares.first), len(shares.second)
     first, second = (words(f"figures.phase.{phase}") for phase in comparison.plan.phases)
     facts = [
-        words("figures.contrast.paired", n=n) if shares.paired else words("figures.contrast.unpaired", n=n, m=m),
+        words(f"figures.contrast.{shares.design}", n=n, m=m),
         words("figures.contrast.phase", phase=first)
         if first == second
         else words("figures.contrast.phases", a=first, b=second),

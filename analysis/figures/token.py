@@ -95,14 +95,15 @@ def router_scores(
     values, experts = scores.values, len(scores.values)
     order = np.argsort(-values, kind="stable")
     most = max(64, 4 * len(used))
-    kept = order[(np.arange(experts) < most) | np.isin(order, list(used))]
+    places = np.flatnonzero((np.arange(experts) < most) | np.isin(order, list(used)))  # from 0
+    kept, places = order[places], places + 1
     subtitle = _token(token, text, scores.phase, words)
     if len(kept) < experts:
         subtitle += f" · {words('figures.token.scores_cut', kept=len(kept), experts=experts)}"
     if scores.chance is not None:
         subtitle += f" · {words('figures.load.uniform', share=style.percent(float(scores.chance)))}"
     made = style.figure(words("figures.token.scores_title", layer=layer), subtitle, theme, 220, below=style.LEGEND_ROOM)
-    chosen, places = np.isin(kept, list(used)), np.arange(1, len(kept) + 1)
+    chosen = np.isin(kept, list(used))
     colours = (style.GATE[5], style.PHASE[theme]["marker"])
     for mask, colour, name in zip((chosen, ~chosen), colours, ("used", "not_used"), strict=True):
         made.add_bar(

@@ -69,6 +69,8 @@ class SamplingParams:
             if int(getattr(self, name)) != getattr(self, name):
                 raise BadValue(f"{name} must be a whole number, not {getattr(self, name)}.")
             object.__setattr__(self, name, int(getattr(self, name)))
+        for name in ("temperature", "top_p", "min_p", "presence_penalty", "repetition_penalty"):
+            object.__setattr__(self, name, float(getattr(self, name)))
 
 
 EDITS = ("mask", "boost", "force", "top_k", "ablate")
@@ -131,7 +133,7 @@ class ChatRequest:
         messages: the conversation so far, ending with a user's message.
         mode: the hard switch; a ``/think`` or ``/no_think`` in the messages may override it (see ``thinking``).
         thinking_budget: the most thinking tokens before thinking is stopped; None for no limit.
-        sampling: None for the model's recommendation in the mode that takes effect.
+        sampling: None for what Qwen3's authors recommend in the mode that takes effect.
         seed: None draws one, so that every request can be repeated.
         router_scores: record the router's scores of all experts, not only the chosen ones.
         edits: changes of the routing, for this request alone.

@@ -345,7 +345,7 @@ def _same_formula(layers: Sequence[MoELayer]) -> list[tuple[list[int] | slice, i
 
 def _packed(tables: Sequence[torch.Tensor]) -> torch.Tensor:
     """(rows, layers, ids K | weights K | scores E) float32: one tensor that leaves the device at once."""
-    return torch.cat(list(tables), -1).float()
+    return torch.cat([table.float() for table in tables], -1)  # bfloat16 knows no id above 256
 
 
 def _widened(tensor: torch.Tensor, width: int) -> torch.Tensor:

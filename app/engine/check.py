@@ -77,7 +77,14 @@ class CaptureCheck:
     problems: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """Figures that are no numbers, as those of damaged weights, are None: JSON has none such."""
+
+        def known(value: Any) -> Any:
+            if isinstance(value, dict):
+                return {key: known(inner) for key, inner in value.items()}
+            return None if isinstance(value, float) and not math.isfinite(value) else value
+
+        return {key: known(value) for key, value in asdict(self).items()}
 
 
 @torch.no_grad()

@@ -331,7 +331,7 @@ class LocalEngine:
         }
 
     def recommended_sampling(self, mode: str) -> SamplingParams:
-        """The model card's sampling for ``mode``."""
+        """See ``thinking.recommended_sampling``."""
         return recommended_sampling(mode, self.model.config.model_type)
 
     def _mode(self, request: ChatRequest) -> str:

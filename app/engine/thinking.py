@@ -28,7 +28,8 @@ _RECOMMENDED_3_5 = {**_RECOMMENDED, "thinking": SamplingParams(temperature=1.0, 
 
 
 def recommended_sampling(mode: str, model_type: str = "qwen3_moe") -> SamplingParams:
-    """The model card's sampling for ``mode``."""
+    """What the model cards of Qwen3 (or Qwen3.5) recommend for ``mode``; for other families, too, so that all are
+    sampled alike."""
     return (_RECOMMENDED_3_5 if model_type.startswith("qwen3_5") else _RECOMMENDED)[mode]
 
 

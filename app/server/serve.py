@@ -93,8 +93,9 @@ def launch_demo(demo: gr.Blocks, services: Services, *, block: bool = True, open
     settings = services.settings
     host = _host(settings)
     port = free_port(host, settings.port)
-    demo.launch(server_name=host, server_port=port, prevent_thread_lock=True, **launch_options(settings))
-    shown = "127.0.0.1" if host in ("0.0.0.0", "::", "") else host
+    name = f"[{host}]" if ":" in host else host
+    demo.launch(server_name=name, server_port=port, prevent_thread_lock=True, **launch_options(settings))
+    shown = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "[::1]"}.get(host, name)
     url = f"http://{shown}:{port}"
     if port != settings.port and settings.port:
         print(f"Port {settings.port} is in use.", flush=True)
@@ -107,10 +108,12 @@ def launch_demo(demo: gr.Blocks, services: Services, *, block: bool = True, open
 
 
 def _host(settings: Settings) -> str:
-    """The configured host; a Space listens where Gradio's own variable says, unless it was configured."""
-    if settings.host == Settings.host and os.environ.get("GRADIO_SERVER_NAME"):
-        return os.environ["GRADIO_SERVER_NAME"]
-    return settings.host
+    """The configured host, an IPv6 address without brackets; a Space listens where Gradio's own variable says, unless
+    it was configured."""
+    host = settings.host
+    if host == Settings.host and os.environ.get("GRADIO_SERVER_NAME"):
+        host = os.environ["GRADIO_SERVER_NAME"]
+    return host[1:-1] if host.startswith("[") and host.endswith("]") else host
 
 
 def free_port(host: str, port: int) -> int:

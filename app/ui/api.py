@@ -10,7 +10,7 @@ from typing import Any
 
 import gradio as gr
 
-from analysis.errors import UserError
+from analysis.errors import BadValue, UserError
 from analysis.trace import Phase
 from analysis.words import Words
 from app.server import limits
@@ -68,6 +68,8 @@ def build(services: Services, runs: ActiveRuns) -> None:
             trace_id = ""
             for progress in route(services, runs, text, router_scores, new_run_id()):
                 trace_id = progress.trace_id
+            if not trace_id or progress.finish_reason in ("stopped", "interrupted"):
+                raise BadValue(f"The text could not be routed within {services.settings.turn_seconds:g} seconds.")
             trace = services.store.get(trace_id)
         except UserError as error:
             raise gr.Error(str(error), print_exception=False) from None

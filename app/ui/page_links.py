@@ -15,6 +15,7 @@ import gradio as gr
 
 from analysis.errors import UserError
 from analysis.expert_card import checked_expert
+from analysis.show import edits_of
 from analysis.token_metrics import token_gates
 from analysis.trace import RoutingTrace
 from analysis.words import Words
@@ -29,7 +30,6 @@ from app.ui.following import SO_FAR, ActiveRuns
 from app.ui.live.view import expert_asked, selection
 from app.ui.live.wire import pointer
 from app.ui.quiet import HEARING, QUIET
-from app.ui.shelves.cards import edits_of
 from app.ui.shelves.links import Target, target
 from app.ui.shelves.shelf import Shelf
 
@@ -224,7 +224,7 @@ def turn_position(
 def edited_label(trace: RoutingTrace, words: Words) -> str:
     """What stands beside the views of a trace of an experiment, or of one whose routing was edited; "" for others."""
     words_of = "page.turn_edited" if "experiment" in trace.provenance else "page.turn_edited_chat"
-    if edits := edits_of(trace):
+    if edits := edits_of(trace.provenance):
         shown = ", ".join(edits)
         return words(words_of, edits=shown if len(shown) <= 60 else shown[:59] + "…")
     return words("page.turn_unedited") if isinstance(trace.provenance.get("experiment"), dict) else ""

@@ -74,27 +74,33 @@ def run_set(
         requests = [requests_for(services, text, options, words, n) for n, text in enumerate(prompts)]
         view, began = replace(view, total=len(prompts)), time.monotonic()
         pairs: list[tuple[RoutingTrace, RoutingTrace]] = []
+        refused = ""
         for n, (text, both) in enumerate(zip(prompts, requests, strict=True)):
             left = (time.monotonic() - began) / n * (len(prompts) - n) if n else None
             kept: list[RoutingTrace] = []
-            for request in both:
-                trace = yield from _answer(services, request, stopped, view, left, words)
-                if trace is not None:
-                    kept.append(trace)
-            if stopped.is_set():
+            try:
+                for request in both:
+                    trace = yield from _answer(services, request, stopped, view, left, words)
+                    if trace is not None:
+                        kept.append(trace)
+            except UserError as error:
+                refused = error.in_words(words)
+            if stopped.is_set() or refused:
                 break
             if len(kept) == 2:
                 pairs.append((kept[0], kept[1]))
                 view = replace(view, done=n + 1, rows=(*view.rows, _row(text, *pairs[-1])))
         if len(pairs) < LEAST:
-            yield replace(view, status=words("tabs.set.stopped_early", n=len(pairs)), running=False)
+            line = refused or words("tabs.set.stopped_early", n=len(pairs))
+            yield replace(view, status=line, problem=bool(refused), running=False)
             return
         yield replace(view, status=words("tabs.set.testing", n=len(pairs)))
         found = PairSet(pairs)
         found.compare()
-        key = "stopped" if stopped.is_set() else "done"
+        line = words("tabs.set.stopped" if stopped.is_set() or refused else "tabs.set.done", n=len(pairs))
+        line = f"{refused} {line}".strip()
         set_id = services.sets.put(found)
-        yield replace(view, status=words(f"tabs.set.{key}", n=len(pairs)), running=False, set_id=set_id)
+        yield replace(view, status=line, problem=bool(refused), running=False, set_id=set_id)
     except UserError as error:
         yield replace(view, status=error.in_words(words), problem=True, running=False)
     except Exception:

@@ -136,6 +136,31 @@ def test_text_of_a_token_is_one_harmless_line(text, shown):
     assert style.shown(text) == shown
 
 
+def test_names_that_begin_alike_stay_different():
+    folder = "/home/anna/checkpoints/"
+    assert style.shown_apart([folder + "stage-3", folder + "stage-4"]) == [
+        "…nna/checkpoints/stage-3",
+        "…nna/checkpoints/stage-4",
+    ]
+    assert style.shown_apart(["thinking", "<b>"]) == ["thinking", "&lt;b&gt;"]
+    long = "x" * 40
+    assert len(set(style.shown_apart([long + "a" + long, long + "b" + long]))) == 2
+
+
+def test_an_expert_far_down_the_list_stands_at_its_own_place():
+    trace = make_trace(rows=5, layers=1, experts=128, top_k=2)
+    scores = token_metrics.token_scores(trace, 2, 0)
+    last = int(np.argsort(-scores.values, kind="stable")[120])
+    figure = token.router_scores(scores, [last], 0, 2, "x", Words("en"), "light")
+    (used,) = [bars for bars in figure.data if list(bars.customdata) == [last]]
+    assert list(used.x) == [121]
+
+
+def test_a_long_dense_trace_is_counted():
+    trace = make_trace(rows=metrics._MANY + 1, layers=0)
+    assert metrics.expert_counts(trace).shape == (0, 0) or not metrics.expert_counts(trace).size
+
+
 def test_titles_fit_on_a_phone():
     for language in LANGUAGES:
         for text in Words(language)("tabs.compare.caution"), "word " * 40, "長い文章。" * 20:

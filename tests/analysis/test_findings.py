@@ -15,7 +15,7 @@ SOME = Finding(
     groups=("thinking", "non-thinking"),
     phases=("generated", "generated"),
     prompts=(60, 60),
-    paired=True,
+    design="paired",
     tested=300,
     significant=41,
     smallest_p=1e-5,
@@ -36,10 +36,11 @@ FEW = replace(NONE, smallest_p=0.0625, fewest_visible=375)
 TOKEN = replace(SOME, control="token", coverage=0.62, uncontrolled=80, uncontrolled_tested=280, kept=33)
 CONFIRMED = Confirmed(20, 18, 15, ((30, 30), (30, 30)), (1e-5, 5e-6), (True, True))
 CASES = {
+    "clustered": replace(SOME, design="clustered", prompts=(10, 10)),
     "confirmed": replace(SOME, confirmation=CONFIRMED),
     "confirmed, token": replace(TOKEN, confirmation=CONFIRMED),
     "none confirmed": replace(SOME, confirmation=replace(CONFIRMED, confirmed=0)),
-    "none tested again": replace(SOME, paired=False, confirmation=replace(CONFIRMED, confirmed=0, tested=0)),
+    "none tested again": replace(SOME, design="unpaired", confirmation=replace(CONFIRMED, confirmed=0, tested=0)),
     "nothing discovered": replace(NONE, confirmation=Confirmed(0, 0, 0, ((9, 9), (8, 8)), (0.01, 0.02), (True, True))),
     "halves too small": replace(FEW, confirmation=Confirmed(0, 0, 0, ((3, 3), (2, 2)), (0.25, 0.25), (False, True))),
     "half too small": replace(SOME, confirmation=replace(CONFIRMED, confirmed=0, reachable=(True, False))),
@@ -61,7 +62,7 @@ CASES = {
     "token few": replace(TOKEN, kept=0, significant=0, smallest_p=0.0625, fewest_visible=375),
     "token untested": replace(TOKEN, kept=0, significant=0, tested=0),
     "nothing tested at all": replace(TOKEN, kept=0, significant=0, tested=0, uncontrolled=0, uncontrolled_tested=0),
-    "unpaired": replace(SOME, paired=False, prompts=(20, 30)),
+    "unpaired": replace(SOME, design="unpaired", prompts=(20, 30)),
     "phases": replace(SOME, groups=("thinking", "answer"), phases=("thinking", "answer")),
 }
 

@@ -69,6 +69,7 @@ def test_the_smallest_attainable_p():
     test = sign_flips(d, np.ones((1, 3), bool), 100_000)
     assert test.smallest_p == 0.0625 and (test.p == 0.0625).all()
     assert multiple.fewest_visible(1 / 1001, 6144) == 123
+    assert multiple.fewest_visible(2**-7, 384) == 61, "sixty would reach q = 0.05, which is not below it"
     assert multiple.fewest_visible(1 / 100_001, 6144) == 2
     assert multiple.fewest_visible(0.0625, 6144) > 6144, "five pairs can never show anything"
 

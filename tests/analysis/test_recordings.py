@@ -61,6 +61,7 @@ def test_labels_that_cross_clusters_are_paired_by_cluster(tmp_path):
     entries = read_entries([write_recording(tmp_path / "rec", lines, random_trace)])
     assert not plan(entries, by="level").paired
     made = plan(entries, by="level", cluster="topic")
+    assert measure(made).design == "clustered" and measure(plan(entries, by="level")).design == "unpaired"
     assert made.paired and len(made.units) == 3 and all(len(side) == 2 for u in made.units for side in u.sides)
 
 
@@ -88,6 +89,22 @@ def test_samples_are_averaged_within_a_prompt_and_dealt_into_halves(tmp_path):
     shares = measure(plan(read_entries([write_recording(tmp_path / "rec", lines, random_trace)])))
     assert len(shares.first) == 3 and shares.halves[0].shape == (3, 2, 3, 8)
     np.testing.assert_array_equal(shares.halves[0].sum(axis=1), shares.counts[0])
+
+
+def test_answers_of_other_modes_or_prompts_are_no_floor(tmp_path):
+    """Only what a seed alone makes different tells how far a side is from itself."""
+
+    def by_mode(number, line):
+        return make_trace(rows=40, seed=line["mode"] == "thinking", thinking=line["mode"] == "thinking", skew=4.0)
+
+    lines = [line | {"topic": "ab"[n // 6]} for n, line in enumerate(both_modes(6))]
+    shares = measure(plan(read_entries([write_recording(tmp_path / "one", lines, by_mode)]), by="topic"))
+    assert len(shares.first) == 3 and [len(side) for side in shares.halves] == [0, 0]
+    folders = [write_recording(tmp_path / name, both_modes(3), by_mode) for name in ("small", "large")]
+    assert [len(side) for side in measure(plan(read_entries(folders), by="model")).halves] == [0, 0]
+    twice = [line | {"sample": s} for line in lines for s in range(2)]
+    shares = measure(plan(read_entries([write_recording(tmp_path / "two", twice, by_mode)]), by="topic"))
+    np.testing.assert_array_equal(shares.halves[0][:, 0], shares.halves[0][:, 1])  # the same mode on either side
 
 
 def test_a_few_common_prompts_do_not_drop_all_others(tmp_path):

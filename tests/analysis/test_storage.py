@@ -122,6 +122,12 @@ def test_headers_of_any_shape_raise_nothing_but_trace_error(changes):
         pass
 
 
+def wrapping(tokens):
+    """Ends of pieces whose differences are never negative in 64 bits, and which repeat the text."""
+    size = safetensors.numpy.load(DATA)["piece_bytes"].size
+    return np.array([(1, 5 * 10**18, -5 * 10**18)[i % 3] for i in range(tokens - 1)] + [size], np.int64)
+
+
 @pytest.mark.parametrize(
     ("data", "says"),
     [
@@ -149,6 +155,10 @@ def test_headers_of_any_shape_raise_nothing_but_trace_error(changes):
         (repack(piece_ends=np.arange(13, dtype=np.int64)[::-1].copy()), "text does not fit"),
         (repack(piece_ends=np.zeros((13, 1), np.int64)), "text does not fit"),
         (repack(piece_ends=np.zeros(13, np.int64)), "text does not fit"),
+        (repack(piece_ends=wrapping(13)), "text does not fit"),
+        (repack(token_ids=np.array(3, np.int32)), "token_ids is a single value"),
+        (repack(expert_ids=np.array(3, np.uint8)), "expert_ids is a single value"),
+        (repack(lambda h: [layer.update(num_experts=5000) for layer in h["spec"]]), "5000 experts"),
     ],
 )
 def test_each_fault_is_named(data, says):

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from app.engine.catalogue import TRACES
 from app.server.serve import Served, launch_demo, make_demo, make_services
 from app.settings import Settings
 from tests.e2e.watched_page import WatchedPage
 
+expect.set_options(timeout=20_000)
 SCREENSHOTS = Path(__file__).resolve().parents[1] / "screenshots"
 
 
@@ -24,6 +25,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("e2e"):
             item.add_marker(pytest.mark.flaky(reruns=1))
+            if not item.get_closest_marker("timeout"):
+                item.add_marker(pytest.mark.timeout(300))
 
 
 def start(engine: Any, traces: Path = TRACES, **settings: Any) -> Served:

@@ -14,12 +14,13 @@ from tests.e2e.watched_page import WatchedPage
 pytestmark = pytest.mark.e2e
 Open = Callable[..., WatchedPage]
 TABS = "#below > .tab-wrapper [role=tab]"
-STARTED = ".js-plotly-plot:visible, table:visible, .status:visible, textarea:visible"
+PANEL = "#below > [role=tabpanel]:visible"
+STARTED = ", ".join(f"{PANEL} {part}:visible" for part in (".js-plotly-plot", "table", ".status", "textarea"))
 
 
 def settled(page: Page) -> list[tuple[str, str]]:
     """Serious findings that stay: what is being drawn anew is pale for a moment."""
-    for _ in range(3):
+    for _ in range(8):
         problems = [p for p in Axe().run(page).response["violations"] if p["impact"] in ("serious", "critical")]
         if not problems:
             return []
@@ -27,7 +28,7 @@ def settled(page: Page) -> list[tuple[str, str]]:
     return [(problem["id"], str([node["target"] for node in problem["nodes"][:3]])) for problem in problems]
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(480)
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("path", ["", "ja", "zh"], ids=["en", "ja", "zh"])
 def test_no_serious_finding_on_any_tab(bundled: Served, open_page: Open, path: str, dark: bool) -> None:

@@ -31,7 +31,7 @@ def test_the_main_path(bundled: Served, open_page: Open, tmp_path: Path) -> None
     modules = sorted(name for name in fetched if "/live/web/" in name)
     assert len(modules) > 20 and len(modules) == len(set(modules))  # those fetched early are those that are used
     page.locator(".suggestion").first.click()
-    expect(visit.thinking).to_be_visible(timeout=10_000)
+    expect(visit.thinking).to_be_visible(timeout=30_000)
     visit.wait_done()
     visit.wait_live("live.run !== 'example' && live.rows > 20 && live.rows === live.tokens - 1")
     expect(visit.answers.last).to_contain_text(re.compile(r"\d"))
@@ -39,7 +39,7 @@ def test_the_main_path(bundled: Served, open_page: Open, tmp_path: Path) -> None
 
     trace = bundled.services.store.get(list(bundled.services.store._traces)[-1])
     visit.wait_live(f"live.rows === {trace.num_rows}")
-    assert len(visit.live()["latencies"]) > 5  # it was drawn while it grew; how soon, benchmarks/page.py measures
+    assert len(visit.live()["latencies"]) > 1  # it was drawn while it grew; how soon, benchmarks/page.py measures
     assert page.locator("#live-view .xs-token.xs-thinking").count() > 5
 
     answer = int((trace.phase == Phase.ANSWER).nonzero()[0][0])
@@ -48,12 +48,12 @@ def test_the_main_path(bundled: Served, open_page: Open, tmp_path: Path) -> None
         re.compile(re.escape(trace.texts()[answer].strip()))
     )
     expect(page.locator("#token-about")).to_contain_text(str(answer))
-    expect(page.locator("#token-ladder .main-svg").first).to_be_visible(timeout=15_000)
+    expect(page.locator("#token-ladder .main-svg").first).to_be_visible(timeout=30_000)
     visit.shot("token-tab-light", full=True)
 
     visit.tab("Library")
     save = page.locator("#save-trace")
-    expect(save).to_be_enabled(timeout=10_000)
+    expect(save).to_be_enabled(timeout=30_000)
     with page.expect_download() as download:
         save.click()
     file = tmp_path / download.value.suggested_filename
@@ -74,10 +74,10 @@ def test_before_the_first_message_an_example_plays_and_can_be_clicked(bundled: S
     visit = open_page(bundled.url)
     page = visit.page
     expect(page.locator("#turn-label")).to_contain_text("An example")
-    visit.wait_live("live.run === 'example' && live.token > 5 && live.token < 60")  # it moves by itself
+    visit.wait_live("live.run === 'example' && live.token > 5 && live.token < live.rows - 1")  # it moves by itself
     visit.token(30).click()
     expect(page.locator("#token-about")).to_contain_text("Token 30 of")
-    expect(page.locator("#token-ladder .main-svg").first).to_be_visible(timeout=15_000)
+    expect(page.locator("#token-ladder .main-svg").first).to_be_visible(timeout=30_000)
     visit.send("What is 5 + 6?")
     visit.wait_done()
     expect(page.locator("#turn-label")).to_have_text("Turn 1 of 1")
@@ -110,7 +110,7 @@ def test_each_tab_shows_the_turn(bundled: Served, open_page: Open) -> None:
     for name in ("Token", "Load", "Gates"):
         visit.tab(name)
         panel = visit.page.locator(f"#tab-{name.lower()}")
-        expect(panel.locator(".main-svg").first).to_be_visible(timeout=15_000)
+        expect(panel.locator(".main-svg").first).to_be_visible(timeout=30_000)
         visit.shot(f"tab-{name.lower()}", full=True)
 
 
@@ -121,7 +121,7 @@ def test_pasted_text_is_routed(bundled: Served, open_page: Open) -> None:
     expect(visit.page.locator("#forced-text textarea")).to_have_value("def square(x): return x * x")
     visit.page.locator("#forced-text textarea").fill("Eight and four is twelve.")
     visit.page.locator("#forced-go").click()
-    expect(visit.page.locator("#forced-status")).to_contain_text("Done", timeout=15_000)
+    expect(visit.page.locator("#forced-status")).to_contain_text("Done", timeout=30_000)
     visit.wait_live("live.run !== 'example' && live.rows > 5 && live.rows === live.tokens")
     expect(visit.page.locator("#turn-label")).to_contain_text("Pasted text · “Eight and four")
 
@@ -138,7 +138,7 @@ def test_retry_edit_undo_and_clear(bundled: Served, open_page: Open) -> None:
     expect(page.locator("#turn-label")).to_have_text("Turn 1 of 2")
 
     page.locator("#chat").get_by_role("button", name="Retry").last.click()
-    expect(page.locator("#turn-label")).to_have_text("Turn 2 of 2", timeout=10_000)
+    expect(page.locator("#turn-label")).to_have_text("Turn 2 of 2", timeout=30_000)
     visit.wait_done(2)
 
     page.locator("#chat").get_by_role("button", name="Edit").first.click()
@@ -150,7 +150,7 @@ def test_retry_edit_undo_and_clear(bundled: Served, open_page: Open) -> None:
     expect(page.locator('#chat [data-testid="user"]')).to_contain_text("4 + 9")
 
     page.locator("#chat").get_by_role("button", name="Undo").click()
-    expect(visit.box).to_have_value("What is 4 + 9?", timeout=10_000)
+    expect(visit.box).to_have_value("What is 4 + 9?", timeout=30_000)
     expect(page.locator('#chat [data-testid="user"]')).to_have_count(0)
 
     visit.send("Hello")
@@ -165,7 +165,7 @@ def test_the_three_languages(bundled: Served, open_page: Open) -> None:
     expect(visit.page.locator("#send")).to_have_text("送信")
     assert visit.page.evaluate("document.documentElement.lang") == "ja"
     visit.send("What is 5 + 6?")
-    expect(visit.thinking).to_contain_text("思考", timeout=10_000)
+    expect(visit.thinking).to_contain_text("思考", timeout=30_000)
     expect(visit.status).to_contain_text("完了", timeout=20_000)
     visit.shot("japanese", full=True)
     chinese = open_page(f"{bundled.url}/?lang=zh-CN")
@@ -179,7 +179,7 @@ def test_dark_and_light(bundled: Served, open_page: Open) -> None:
     visit.wait_done()
     visit.wait_live("live.run !== 'example' && live.rows > 20")
     visit.page.locator("#live-view .xs-token.xs-thinking").nth(4).click()
-    expect(visit.page.locator("#token-ladder .main-svg").first).to_be_visible(timeout=15_000)
+    expect(visit.page.locator("#token-ladder .main-svg").first).to_be_visible(timeout=30_000)
     visit.shot("desktop-dark", full=True)
     visit.page.locator("#theme").click()
     assert visit.page.evaluate("window.expertscope.theme()") == "light"
@@ -198,7 +198,7 @@ def test_four_hundred_pixels(bundled: Served, open_page: Open) -> None:
     visit.wait_done()
     visit.wait_live("live.run !== 'example' && live.rows > 20")
     visit.shot("phone", full=True)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 400
+    visit.fits(400)
     chat, live = page.locator("#chat").bounding_box(), page.locator("#live-view").bounding_box()
     assert chat and live and chat["y"] < live["y"] and chat["width"] > 340 and live["width"] > 340
 

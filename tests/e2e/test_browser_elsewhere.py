@@ -108,7 +108,7 @@ def test_from_the_gate_weights_of_a_token_to_a_card_by_keyboard(serve: Serve, op
     expect(cells).to_have_count(16)
     page.keyboard.press("Tab")
     expect(cells.first).to_be_focused()
-    assert page.evaluate("document.documentElement.scrollWidth") <= 400
+    visit.fits(400)
     for key in ("ArrowDown", "ArrowDown", "ArrowRight", "End", "ArrowLeft"):
         page.keyboard.press(key)
     expect(cells.nth(2 * 4 + 2)).to_be_focused()

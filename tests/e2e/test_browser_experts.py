@@ -19,25 +19,17 @@ Serve = Callable[..., Served]
 SLOW = 30_000
 
 
-def open_tab(page: Page, name: str) -> None:
-    """Once the page is laid out: on a narrow one the last tabs may be behind a button."""
-    tab, more = page.get_by_role("tab", name=name, exact=True), page.locator("#below .overflow-menu > button")
-    page.wait_for_timeout(1500)
-    if more.is_visible() and not tab.is_visible():
-        more.click()
-        page.locator("#below .overflow-dropdown button", has_text=name).click()
-    else:
-        tab.click()
-
-
 def heading(page: Page, text: str) -> None:
     expect(page.locator("#experts-card h3")).to_contain_text(text, timeout=SLOW)
 
 
-def click_cell(page: Page, plot: str, row: float, column: float) -> None:
+def click_cell(visit: WatchedPage, plot: str, row: float, column: float) -> None:
     """Click at a place of a heatmap, in parts of its height and width."""
+    page = visit.page
     ground = page.locator(f"#{plot} .nsewdrag").first
+    expect(page.locator(f"#{plot} details.plot-table")).to_have_count(1, timeout=SLOW)
     ground.scroll_into_view_if_needed()
+    visit.still(f"#{plot} .nsewdrag")
     box = ground.bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + box["width"] * column, box["y"] + box["height"] * row - 3)
@@ -50,14 +42,14 @@ def test_from_the_map_to_a_card_to_a_token_and_back(serve: Serve, open_page: Ope
     visit.tab("Experts")
     expect(page.locator("#experts-map .main-svg").first).to_be_visible(timeout=SLOW)
     expect(page.locator("#experts-about")).to_contain_text(f"{len(gallery().traces)} recordings")
-    click_cell(page, "experts-map", 3.5 / 6, 12.5 / 64)
+    click_cell(visit, "experts-map", 3.5 / 6, 12.5 / 64)
     heading(page, "Layer 3, expert 12")
     expect(page.locator("#experts-expert input")).to_have_value("12")
-    cell, outline = page.locator("#experts-map .nsewdrag").first.bounding_box(), page.locator(".xp-outline")
-    expect(outline).to_be_visible()
-    drawn = outline.bounding_box()
-    assert cell is not None and drawn is not None
-    assert abs(drawn["x"] + drawn["width"] / 2 - cell["x"] - cell["width"] * 12.5 / 64) < 3
+    page.wait_for_function(
+        "() => { const [map, outline] = ['#experts-map .nsewdrag', '.xp-outline'].map((s) => document.querySelector(s)"
+        "?.getBoundingClientRect()); return map && outline && "
+        "Math.abs(outline.x + outline.width / 2 - map.x - map.width * 12.5 / 64) < 3; }"
+    )
     expect(page.locator("#experts-sensitivity")).to_contain_text(f"{len(gallery().traces) // 2} prompts", timeout=SLOW)
 
     page.locator("#experts-next").focus()  # by keyboard
@@ -72,7 +64,10 @@ def test_from_the_map_to_a_card_to_a_token_and_back(serve: Serve, open_page: Ope
     search.fill("=")
     search.press("Enter")
     expect(page.locator("#experts-found")).to_contain_text("“=” occurs", timeout=SLOW)
-    page.locator("#experts-found button").first.click()
+    found = page.locator("#experts-found button[data-expert]").first
+    layer, expert = str(found.get_attribute("data-expert")).split(",")
+    found.click()
+    heading(page, f"Layer {layer}, expert {expert}")
     expect(page.locator("#experts-card")).to_contain_text("=", timeout=SLOW)
     visit.shot("experts", full=True)
 
@@ -89,7 +84,7 @@ def test_from_the_map_to_a_card_to_a_token_and_back(serve: Serve, open_page: Ope
     expect(rests_on).to_have_attribute("data-i", number[1], timeout=SLOW)
 
     expect(page.locator("#token-ladder .nsewdrag").first).to_be_visible(timeout=SLOW)
-    click_cell(page, "token-ladder", 2.5 / 6, 0.5 / 8)
+    click_cell(visit, "token-ladder", 2.5 / 6, 0.5 / 8)
     heading(page, "Layer 2, expert")
     expect(page.get_by_role("tab", name="Experts", exact=True)).to_have_attribute("aria-selected", "true")
     expect(page.locator("#experts-about")).to_contain_text(f"{len(gallery().traces)} recordings")
@@ -112,9 +107,11 @@ def test_an_answer_of_ones_own_is_looked_at_as_text(serve: Serve, open_page: Ope
     expect(page.locator("#experts-card h3")).not_to_have_text(before, timeout=SLOW)
     assert page.locator("#experts-card :is(img, i, b)").count() == 0
 
+    about = page.locator("#experts-about")
+    one = about.inner_text()
     visit.send("And again")
     visit.wait_done(2)
-    about = page.locator("#experts-about")
+    expect(about).not_to_have_text(one, timeout=SLOW)
     for pool, says in (("This conversation", "answers: 2"), ("All recordings of this visit", "recordings: 2")):
         page.locator("#experts-pool input").click()
         page.get_by_role("option", name=pool, exact=True).click()
@@ -135,10 +132,10 @@ def test_it_fits_a_phone_and_the_dark(
 ) -> None:
     visit = open_page(f"{serve(FakeEngine()).url}/{path}", width=width, dark=dark)
     page = visit.page
-    open_tab(page, name)
+    visit.tab(name)
     expect(page.locator("#experts-map .main-svg").first).to_be_visible(timeout=SLOW)
     expect(page.locator("#experts-sensitivity section")).to_be_visible(timeout=SLOW)
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    visit.fits(width)
     for part in ("#experts-card table", "#experts-step", "#experts-map .main-svg"):
         box = page.locator(part).first.bounding_box()
         assert box is not None and box["x"] >= 0 and box["x"] + box["width"] <= width

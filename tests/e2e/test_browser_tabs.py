@@ -18,11 +18,11 @@ Serve = Callable[..., Served]
 
 
 def drawn(page: Page, plot: str) -> None:
-    expect(page.locator(f"#{plot} .main-svg").first).to_be_visible(timeout=15_000)
+    expect(page.locator(f"#{plot} .main-svg").first).to_be_visible(timeout=30_000)
 
 
 def titled(page: Page, plot: str, text: str) -> None:
-    expect(page.locator(f"#{plot} .gtitle")).to_contain_text(text, timeout=15_000)
+    expect(page.locator(f"#{plot} .gtitle")).to_contain_text(text, timeout=30_000)
 
 
 def test_behind_a_picture_stands_its_table(serve: Serve, open_page: Open) -> None:
@@ -46,7 +46,7 @@ def test_behind_a_picture_stands_its_table(serve: Serve, open_page: Open) -> Non
     expect(table.locator("thead th").first).to_contain_text("expert")
     before = table.locator("caption").inner_text()
     choose(page, "load-phase", "prompt")
-    expect(table.locator("caption")).not_to_have_text(before, timeout=10_000)  # it follows the picture
+    expect(table.locator("caption")).not_to_have_text(before, timeout=30_000)  # it follows the picture
     visit.shot("plot-table", full=True)
 
 
@@ -67,13 +67,13 @@ def test_token_load_and_gates(serve: Serve, open_page: Open) -> None:
     about = page.locator("#token-about")
     before = about.inner_text()
     page.locator("#token-previous").click()
-    expect(about).not_to_have_text(before, timeout=10_000)
+    expect(about).not_to_have_text(before, timeout=30_000)
     choose(page, "token-layer", "Layer 2")
     titled(page, "token-heat", "Layer 2")
     for _ in range(2):  # to the last token, which was never routed
         page.locator("#token-next").click()
         page.wait_for_timeout(300)
-    expect(about).to_contain_text("never fed back", timeout=10_000)
+    expect(about).to_contain_text("never fed back", timeout=30_000)
     expect(page.locator("#token-next")).to_be_disabled()
     expect(page.locator("#token-ladder")).to_be_hidden()
 
@@ -105,7 +105,7 @@ def test_compare_runs_both_modes(serve: Serve, open_page: Open) -> None:
     engine.enqueue("let me think", "<b>12</b> ![](http://example.org/x.png) ${x}")
     engine.enqueue("", "It is 12.")
     page.locator("#compare-run").click()
-    expect(status).to_contain_text("Done.", timeout=15_000)
+    expect(status).to_contain_text("Done.", timeout=30_000)
     expect(page.locator("#compare-answer-a textarea")).to_have_value("<b>12</b> ![](http://example.org/x.png) ${x}")
     expect(page.locator("#compare-answer-b textarea")).to_have_value("It is 12.")
     for plot in ("compare-load-a", "compare-load-b", "compare-divergence", "compare-difference"):
@@ -125,16 +125,16 @@ def test_both_answers_stream_at_once_and_are_stopped_together(serve: Serve, open
     engine.enqueue("", "so " * 2000)
     page.locator("#compare-run").click()
     expect(status).to_contain_text(
-        re.compile(r"A · thinking: [1-9].*B · non-thinking: 0 thinking \+ [1-9]"), timeout=10_000
+        re.compile(r"A · thinking: [1-9].*B · non-thinking: 0 thinking \+ [1-9]"), timeout=30_000
     )
     for letter in "ab":
         expect(page.locator(f"#compare-counts-{letter}")).to_contain_text("so far")
     page.locator("#compare-stop").click()
-    expect(status).to_contain_text("Stopped", timeout=5_000)
+    expect(status).to_contain_text("Stopped", timeout=30_000)
     expect(page.locator("#compare-run")).to_be_enabled()
     for letter in "ab":
         expect(page.locator(f"#compare-counts-{letter}")).to_contain_text("stopped")
-    assert served.services.scheduler.length == 0
+    visit.until(lambda: served.services.scheduler.length == 0)
 
 
 def test_a_token_pressed_while_another_is_on_its_way_is_the_one_shown(serve: Serve, open_page: Open) -> None:
@@ -155,7 +155,7 @@ def test_a_token_pressed_while_another_is_on_its_way_is_the_one_shown(serve: Ser
     with page.expect_request(lambda request: '"index":2,' in (request.post_data or "")):
         visit.token(2).click()
     visit.token(4).click()
-    expect(page.locator("#token-about")).to_contain_text("Token 4 of", timeout=10_000)
+    expect(page.locator("#token-about")).to_contain_text("Token 4 of", timeout=30_000)
     ((route, response),) = held
     route.fulfill(response=response)
     page.wait_for_timeout(500)
@@ -173,9 +173,10 @@ def test_a_phone_has_no_sideways_scroll(serve: Serve, open_page: Open, path: str
         if tab:
             visit.tab(tab)
         drawn(page, plot)
+        visit.fits(400)
+        visit.still(f"#{plot} .main-svg")
         box = page.locator(f"#{plot} .main-svg").first.bounding_box()
         assert box is not None and box["x"] >= 0 and box["x"] + box["width"] <= 400
-        assert page.evaluate("document.documentElement.scrollWidth") <= 400
 
 
 @pytest.mark.parametrize(("layers", "experts"), [(6, 64), (48, 128)])
@@ -240,7 +241,7 @@ def test_on_a_phone_a_button_leads_to_the_experts_and_compare_shows_its_parts(
     visit.shot(f"phone-live-{path or 'en'}")
     visit.tab({"": "Compare", "ja": "比較", "zh": "比较"}[path])
     expect(page.locator("#compare-kinds > .tab-wrapper [role=tab]:visible")).to_have_count(3)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 400
+    visit.fits(400)
     visit.shot(f"phone-compare-{path or 'en'}")
 
 
@@ -252,10 +253,10 @@ def test_a_title_takes_the_width_there_is_and_the_picture_follows_the_window(ser
     visit.tab("Load")
     drawn(page, "load-balance")
     lines = page.locator("#load-balance .gtitle tspan.line")
-    expect(lines).to_have_count(2, timeout=15_000)  # title and facts
+    expect(lines).to_have_count(2, timeout=30_000)  # title and facts
     for width, count in ((400, 3), (1440, 2)):
         page.set_viewport_size({"width": width, "height": 900})
-        expect(lines).to_have_count(count, timeout=15_000)
+        expect(lines).to_have_count(count, timeout=30_000)
         inside = (
             "([plot]) => Math.abs(plot.querySelector('.main-svg').getBoundingClientRect().width - plot.clientWidth) < 2"
         )

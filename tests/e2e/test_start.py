@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @contextmanager
 def started(*command: str, **environ: str) -> Iterator[str]:
-    """The address that ``command`` prints within a minute."""
+    """The address that ``command`` prints in time."""
     process = subprocess.Popen(
         [sys.executable, *command],
         cwd=ROOT,
@@ -31,7 +31,7 @@ def started(*command: str, **environ: str) -> Iterator[str]:
         text=True,
         start_new_session=True,  # `gradio app.py` starts the server in a process of its own
     )
-    killer = threading.Timer(60, os.killpg, (process.pid, signal.SIGKILL))
+    killer = threading.Timer(200, os.killpg, (process.pid, signal.SIGKILL))
     killer.start()
     try:
         assert process.stdout is not None
@@ -52,8 +52,8 @@ def started(*command: str, **environ: str) -> Iterator[str]:
 @pytest.mark.parametrize("command", [("app.py",), ("-m", "app", "serve"), ("-m", "gradio", "app.py")])
 def test_the_page_is_served_in_each_way(command: tuple[str, ...]) -> None:
     with started(*command, EXPERTSCOPE_PORT="0") as url:
-        assert httpx.get(url, timeout=20).status_code == 200
-        config = httpx.get(f"{url}/config", timeout=20).json()
+        assert httpx.get(url, timeout=60).status_code == 200
+        config = httpx.get(f"{url}/config", timeout=60).json()
         assert {d["api_name"] for d in config["dependencies"]} >= {"chat", "route_text"}
 
 
@@ -64,7 +64,7 @@ def test_a_model_that_is_not_there_is_one_line() -> None:
         env={**os.environ, "EXPERTSCOPE_MODEL": "/no/such/folder"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
     )
     assert run.returncode == 2 and run.stdout == ""
     assert "/no/such/folder" in run.stderr and "Traceback" not in run.stderr

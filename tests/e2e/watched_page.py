@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -25,8 +27,8 @@ class WatchedPage:
 
     def go(self, url: str) -> None:
         self.page.goto(url)
-        expect(self.box).to_be_visible(timeout=20_000)
-        expect(self.page.locator("#live-view .xs-live")).to_be_attached(timeout=10_000)
+        expect(self.box).to_be_visible(timeout=60_000)
+        expect(self.page.locator("#live-view .xs-live")).to_be_attached(timeout=60_000)
 
     def reload(self) -> None:
         """Load the page anew. What the page that is left says of its requests that were cut off is no problem."""
@@ -68,7 +70,7 @@ class WatchedPage:
         self.box.fill(text)
         self.page.locator("#send").click()
 
-    def wait_done(self, turns: int = 1, timeout: float = 20_000) -> None:
+    def wait_done(self, turns: int = 1, timeout: float = 60_000) -> None:
         """Until turn number ``turns`` was started and is over."""
         expect(self.page.locator('#chat [data-testid="user"]')).to_have_count(turns, timeout=timeout)
         expect(self.page.locator("#status .over")).to_contain_text(re.compile("/(s|秒)"), timeout=timeout)
@@ -78,7 +80,7 @@ class WatchedPage:
         """The live view's own counters."""
         return dict(self.page.evaluate("() => ({...window.__expertscope_live})"))
 
-    def wait_live(self, condition: str, timeout: float = 10_000) -> None:
+    def wait_live(self, condition: str, timeout: float = 30_000) -> None:
         """Until the JavaScript ``condition`` over ``live`` holds."""
         script = f"() => {{ const live = window.__expertscope_live; return live && ({condition}); }}"
         self.page.wait_for_function(script, timeout=timeout)
@@ -89,14 +91,49 @@ class WatchedPage:
 
     def tab(self, name: str) -> None:
         """Open a tab below; on a narrow page it may stand in the menu of those that do not fit."""
-        self.page.wait_for_timeout(300)  # which tabs fit is measured once they stand
         tab = self.page.get_by_role("tab", name=name, exact=True)
-        if tab.count() == 1 and tab.is_visible():
+        listed = self.page.locator("#below .overflow-dropdown button", has_text=re.compile(f"^{re.escape(name)}$"))
+        expect(tab.or_(listed).first).to_be_attached(timeout=60_000)
+        self.frames()
+        self.page.wait_for_timeout(300)  # which tabs fit is measured once they stand
+        if listed.count():
+            menu = self.page.locator("#below .overflow-menu").filter(has=listed).last  # the inner one of two
+            menu.locator("> button").click()
+            listed.click()
+        else:
             tab.click()
-            return
-        menu = self.page.locator("#below .overflow-menu").first
-        menu.get_by_role("button").first.click()
-        menu.get_by_role("button", name=name, exact=True).click()
+        self.frames()  # what was written into a field of a tab that comes up would be lost
+
+    def frames(self) -> None:
+        """Until what was begun has been drawn."""
+        self.page.evaluate(
+            "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done))))"
+        )
+
+    def until(self, condition: Callable[[], bool], seconds: float = 30.0) -> None:
+        """Until ``condition``, which the page does not show, holds."""
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end
+            self.page.wait_for_timeout(20)
+
+    def still(self, selector: str, ms: int = 500) -> None:
+        """Until a part has stood in one place for a while."""
+        self.page.evaluate("() => { window.__still = {}; }")
+        self.page.wait_for_function(
+            """([selector, ms]) => {
+                const [part, seen, now] = [document.querySelector(selector), window.__still, performance.now()];
+                const at = part && JSON.stringify(part.getBoundingClientRect());
+                if (!at || seen.at !== at) [seen.at, seen.since] = [at, now];
+                return !!at && now - seen.since > ms;
+            }""",
+            arg=[selector, ms],
+            timeout=60_000,
+        )
+
+    def fits(self, width: int) -> None:
+        """Until nothing is wider than the window."""
+        self.page.wait_for_function("(width) => document.documentElement.scrollWidth <= width", arg=width)
 
     @property
     def screenshots(self) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from app.engine.capture import RoutingCapture
-from app.engine.check import check_capture
+from app.engine.check import CaptureCheck, check_capture
 from app.engine.router import find_moe_layers
 from tests.tiny_models import tiny_dense, tiny_moe
 
@@ -132,6 +133,12 @@ def edit_after_the_capture(layers):
         return hidden, (ids + 1) % 16, weights
 
     return [layer.experts.register_forward_pre_hook(reroute) for layer in layers]
+
+
+def test_figures_that_are_no_numbers_are_none_in_json():
+    found = CaptureCheck(weight_sum={"min": float("nan"), "max": 1.0}, score_error=float("inf"))
+    assert json.loads(json.dumps(found.to_json(), allow_nan=False))["weight_sum"] == {"min": None, "max": 1.0}
+    assert found.to_json()["score_error"] is None
 
 
 def test_capture_before_an_edit_instead_of_after_is_caught():

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import socket
+from contextlib import redirect_stdout
 
+import httpx
 import pytest
 
 from analysis.errors import BadValue
-from app.server.serve import free_port, launch_options, make_demo, make_services
+from app.server.serve import free_port, launch_demo, launch_options, make_demo, make_services
 from app.settings import Settings
 from tests.fake_engine import FakeEngine
 
@@ -30,13 +33,25 @@ def test_a_host_that_is_no_address_is_named() -> None:
         free_port("no-such-host.invalid", 7860)
 
 
+@pytest.mark.parametrize("host", ["::1", "[::1]"])
+def test_an_ipv6_address_is_served(host: str) -> None:
+    services = make_services(FakeEngine(), Settings(host=host, port=0))
+    with redirect_stdout(io.StringIO()) as said:
+        served = launch_demo(make_demo(services), services, block=False)
+    try:
+        assert served.url.startswith("http://[::1]:") and served.url in said.getvalue()
+        assert httpx.get(served.url, timeout=30).status_code == 200
+    finally:
+        served.close()
+
+
 def test_nothing_is_left_open() -> None:
     options = launch_options(Settings(upload_megabytes=7))
     assert options["max_file_size"] == "7mb"
     for name in ("enable_monitoring", "run_history", "ssr_mode", "share", "mcp_server", "pwa", "show_error"):
         assert options[name] is False
     demo = make_demo(make_services(FakeEngine(), Settings()))
-    assert demo._queue.max_size == 4 * Settings.max_waiting + 64
+    assert demo._queue.max_size == 2 * Settings().followed
     assert demo.api_open is False
 
 

@@ -18,6 +18,7 @@ from analysis.errors import BadValue
 from analysis.findings import in_words
 from analysis.pairs import PairSet
 from analysis.words import Words
+from app.engine.base import ChatRequest
 from app.server.serve import make_services
 from app.settings import Settings
 from app.ui import compare_tab, set_tab
@@ -73,6 +74,23 @@ def test_a_stopped_set_is_tested_with_what_is_whole():
     assert len(services.sets.get(found[-1].set_id).pairs) == 3
     with services.scheduler.enter() as ticket:
         assert ticket.wait(5), "the engine was let go"
+
+
+def test_a_prompt_that_is_refused_late_loses_none_that_were_answered(monkeypatch: pytest.MonkeyPatch):
+    engine = FakeEngine()
+    stream, asked = engine.stream, []
+
+    def full(request: ChatRequest):
+        asked.append(request)
+        if len(asked) > 5:
+            raise BadValue("The conversation is too long for the model.")
+        return stream(request)
+
+    monkeypatch.setattr(engine, "stream", full)
+    services = make_services(engine, Settings())
+    last = views(services)[-1]
+    assert last.problem and not last.running and last.status.startswith("The conversation is too long")
+    assert "2 prompts" in last.status and len(services.sets.get(last.set_id).pairs) == 2
 
 
 def test_stopped_at_once_nothing_is_tested():

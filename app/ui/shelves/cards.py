@@ -18,7 +18,7 @@ from analysis import metrics
 from analysis.errors import UserError
 from analysis.figures.load import levels
 from analysis.figures.style import LOAD_SPAN
-from analysis.show import edit_text
+from analysis.show import edits_of
 from analysis.trace import Phase, RoutingTrace
 from analysis.words import LANGUAGES, Words
 from app.engine.catalogue import Shipped
@@ -141,7 +141,7 @@ def _own_card(number: int, item: Item, store: TraceStore, words: Words) -> dict[
             "read": counts["prompt"],
             "seconds": None if item.seconds is None else round(item.seconds, 1),
             "created": _text(provenance.get("created")),
-            "edited": ", ".join(edits_of(trace)),
+            "edited": ", ".join(edits_of(trace.provenance)),
             "finish": _text(provenance.get("finish_reason")) or "stop",
             "shape": shape(trace, words),
             "picture": bool(trace.spec.layers and trace.num_rows),
@@ -169,18 +169,6 @@ def model_of(trace: RoutingTrace) -> str:
     """The model's name for people: the last part of a path or hub name."""
     name = _text(trace.provenance.get("model_name")) or _text(trace.provenance.get("model"))
     return Path(name.replace("\\", "/")).name[:80]
-
-
-def edits_of(trace: RoutingTrace) -> list[str]:
-    """The changes of its routing, in words; a file may hold anything."""
-    edits = trace.provenance.get("edits")
-    found = []
-    for edit in edits if isinstance(edits, list) else []:
-        try:
-            found.append(edit_text(edit))
-        except (KeyError, TypeError, AttributeError, ValueError):
-            found.append(_text(edit) or "?")
-    return found
 
 
 def shape(trace: RoutingTrace, words: Words) -> str:

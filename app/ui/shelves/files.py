@@ -17,11 +17,12 @@ from analysis import storage
 from analysis.errors import BadValue, TraceError
 from analysis.figures.routing_picture import routing_picture
 from analysis.report import Options, write_report
+from analysis.show import edits_of
 from analysis.trace import RoutingTrace
 from analysis.trace_csv import csv_blocks
 from analysis.words import Words
 from app import __version__
-from app.ui.shelves.cards import edits_of, mode_of, model_of, shape, title_of
+from app.ui.shelves.cards import mode_of, model_of, shape, title_of
 
 MOST_FILES = 20
 """Files opened at once; further ones are not."""
@@ -153,7 +154,7 @@ def provenance_html(trace: RoutingTrace, words: Words) -> str:
         if value not in (None, "", [], {}):
             shown = _check(value, words) if key == "capture_check" else _readable(value)
             if key == "edits":
-                shown = ", ".join(edits_of(trace))
+                shown = ", ".join(edits_of(trace.provenance))
             rows.append((words(f"page.key_{key}"), shown))
     cells = "".join(f"<tr><th scope='row'>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in rows)
     return f"<table class='facts'>{cells}</table>"
