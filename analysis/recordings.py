@@ -69,7 +69,7 @@ class Plan:
         units: prompts; all with both sides, or each with one.
         paired: every unit has both sides.
         unpaired_out: prompts left out of a paired comparison because they have one side only.
-        clustered: the units are clusters of prompts, since hardly any prompt is on both sides.
+        clustered: the units are clusters of prompts, since too few prompts are on both sides.
     """
 
     groups: tuple[str, str]

@@ -62,8 +62,8 @@ class Shares:
             where ``paired``, else independent of each other. Under a control, of the matched rows; see
             ``controls.Standardised`` for prompts that are not paired.
         counts: for each side (P, L, E) int32 selections, summed over a prompt's traces; of all rows of the phase.
-        halves: for each side, (Q, 2, L, E) counts of the prompts that were answered more than once there, the answers
-            dealt into two halves.
+        halves: for each side, (Q, 2, L, E) counts of the prompts that were answered more than once there by the same
+            settings, those answers dealt into two halves.
         clusters: for each side, the cluster of each prompt; "" throughout where there are none.
         rows: for each side, rows of the phase in all.
         left_out: traces and prompts that did not enter.

@@ -34,6 +34,7 @@ class Settings:
     updates_per_second: float = _setting(12.0, "how often the page is redrawn while tokens stream", 1, 60)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "host", without_brackets(self.host))
         if self.quantize not in ("", "4bit", "8bit"):
             raise BadValue(f"Unknown quantization {self.quantize!r}; expected 4bit or 8bit.")
 
@@ -61,6 +62,11 @@ class Settings:
             if setting.name in values and low is not None and not low <= values[setting.name] <= high:
                 raise BadValue(f"{name} must be from {low:g} to {high:g}, not {values[setting.name]}.")
         return replace(cls(), **values)
+
+
+def without_brackets(host: str) -> str:
+    """An IPv6 address as sockets know it: "::1" for "[::1]"; any other host as it is."""
+    return host[1:-1] if host.startswith("[") and host.endswith("]") else host
 
 
 def _parse(name: str, text: str, kind: type) -> Any:

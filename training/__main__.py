@@ -38,16 +38,25 @@ def better(run: Path, n: int) -> str:
     return max(shares, key=lambda stage: shares[stage])
 
 
+def lost(run: Path) -> list[Path]:
+    """Folders of stages that were run and can neither be measured any more nor were."""
+    begun = (run / stage for stage in MEASURED if (run / stage / "log.csv").exists())
+    results = ("measured.json", "routes.npz", "traces")
+    return [
+        folder
+        for folder in begun
+        if not (folder / "checkpoint.pt").exists() and not all((folder / name).exists() for name in results)
+    ]
+
+
 def finish(run: Path, to: Path, n: int) -> None:
     """The better model, measured, with its card and its traces.
 
     Raises:
         FileNotFoundError: a stage of the run can neither be measured nor was it.
     """
-    for folder in (run / stage for stage in MEASURED if (run / stage / "log.csv").exists()):
-        results = (folder / name for name in ("measured.json", "routes.npz", "traces"))
-        if not (folder / "checkpoint.pt").exists() and not all(result.exists() for result in results):
-            raise FileNotFoundError(f"{folder} has neither weights nor all that they would give: run that stage again")
+    if gone := lost(run):
+        raise FileNotFoundError(f"{gone[0]} has neither weights nor all that they would give: run that stage again")
     chosen = run / better(run, max(1, n // 4))
     export(chosen, to)
     measured = {**evaluate(to, n), "stages": stages(run, max(1, n // 4))}
@@ -79,6 +88,9 @@ def main(arguments: list[str] | None = None) -> int:
     if len(given.stages) == 1:
         stop = stop_on_signal()
         return 0 if STAGES[given.stages[0]](given.out, tokenizer_in(given.out), given, stop) else 1
+    again = [folder for folder in lost(given.out) if folder.name not in given.stages]
+    if again and "finish" in given.stages:
+        parser.error(f"{again[0]} has neither weights nor all that they would give: name its stage, too")
     options = [f"--{name}={getattr(given, name)}" for name in ("out", "to", "scale", "n", "seed")]
     for name in given.stages or [*STAGES, "finish"]:
         if run_alone(name, options):

@@ -24,7 +24,7 @@ from app.engine.catalogue import BUNDLED_CARD, TRACES, shipped
 from app.engine.catalogue import EXAMPLE as EXAMPLE_FILE
 from app.engine.scheduler import Scheduler
 from app.server.store import TraceStore
-from app.settings import Settings
+from app.settings import Settings, without_brackets
 from app.ui.context import EXAMPLE, Services
 from app.ui.page import build_page
 from app.ui.theme import STYLE, head, make_theme
@@ -108,12 +108,10 @@ def launch_demo(demo: gr.Blocks, services: Services, *, block: bool = True, open
 
 
 def _host(settings: Settings) -> str:
-    """The configured host, an IPv6 address without brackets; a Space listens where Gradio's own variable says, unless
-    it was configured."""
-    host = settings.host
-    if host == Settings.host and os.environ.get("GRADIO_SERVER_NAME"):
-        host = os.environ["GRADIO_SERVER_NAME"]
-    return host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    """The configured host; a Space listens where Gradio's own variable says, unless it was configured."""
+    if settings.host == Settings.host and os.environ.get("GRADIO_SERVER_NAME"):
+        return without_brackets(os.environ["GRADIO_SERVER_NAME"])
+    return settings.host
 
 
 def free_port(host: str, port: int) -> int:

@@ -42,7 +42,7 @@ def build(services: Services, runs: ActiveRuns) -> None:
         router_scores: Any = False,
     ) -> Generator[dict[str, Any], None, None]:
         """Answer ``message`` after ``history`` (a list of role and content), streaming
-        ``{thinking, answer, tokens, waiting, finish_reason, trace_id}``. None means the model's recommendation."""
+        ``{thinking, answer, tokens, waiting, finish_reason, trace_id}``. None means what Qwen3's authors recommend."""
         values = (temperature, top_p, top_k, min_p, presence_penalty, max_tokens)
         try:
             messages = (

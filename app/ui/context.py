@@ -44,7 +44,7 @@ class Shared:
         theme: state, "light" or "dark", as the browser shows the page; "" before it has told.
         language: state, "en", "ja" or "zh".
         run_id: state, id of the visitor's run under way, chat or pasted text; "" for none.
-        set_id: state, id of the set of prompts that was answered last; "" for none.
+        set_id: state, id of the set of prompts that was answered last in Compare; "" for none.
         open_tab: state, the name of the tab below that is open.
         session: state, an ``experts_pool.Session``: ids of the visitor's recordings.
         live: the live view (an ``gr.HTML`` with the canvas).

@@ -105,7 +105,7 @@ class ActiveRun:
 
 
 class ActiveRuns:
-    """The runs under way by their ids, which cannot be guessed; and who has one, so that nobody has two."""
+    """The runs under way by their ids, which cannot be guessed; and who has one in the chat, so that nobody has two."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

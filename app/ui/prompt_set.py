@@ -35,7 +35,7 @@ class SetView:
     Attributes:
         done, total: prompts answered in both modes, and all of them.
         rows: of each such prompt: text, answers (thinking, non-thinking), their numbers of tokens.
-        set_id: the pairs in the store; "" until all (or those until a stop) are there.
+        set_id: the pairs in the store; "" until all (or those until a stop or a refusal) are there.
     """
 
     done: int = 0

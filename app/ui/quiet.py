@@ -22,5 +22,5 @@ DRAWING: dict[str, Any] = CHOOSING | {
 """Keywords of a listener that draws: the last change wins."""
 
 HEARING: dict[str, Any] = QUIET | {"trigger_mode": "multiple", "concurrency_limit": 1}
-"""Keywords of a quick listener whose event says what was pressed: none is dropped while an earlier one is on its way,
-and they are heard in their order."""
+"""Keywords of a quick listener of which every press counts: none is dropped while an earlier one is on its way, and
+they are heard in their order."""

@@ -81,7 +81,7 @@ def model_type(services: Services) -> str:
 
 
 def recommended(services: Services, mode: str) -> SamplingParams:
-    """The model card's sampling for ``mode``."""
+    """See ``thinking.recommended_sampling``."""
     return recommended_sampling(mode, model_type(services))
 
 

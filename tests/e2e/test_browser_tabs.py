@@ -234,6 +234,9 @@ def test_on_a_phone_a_button_leads_to_the_experts_and_compare_shows_its_parts(
     page.locator("#suggestions button").first.click()
     visit.wait_done()
     button = page.locator("#to-live button")
+    expect(page.locator("#token-ladder .main-svg").first).to_be_visible()
+    for part in ("#to-live", "#live-view"):
+        visit.still(part)
     box = button.bounding_box()
     assert box and box["y"] + box["height"] <= 800
     button.click()

@@ -97,8 +97,7 @@ class WatchedPage:
         self.frames()
         self.page.wait_for_timeout(300)  # which tabs fit is measured once they stand
         if listed.count():
-            menu = self.page.locator("#below .overflow-menu").filter(has=listed).last  # the inner one of two
-            menu.locator("> button").click()
+            listed.locator("xpath=../../button").click()
             listed.click()
         else:
             tab.click()

@@ -33,6 +33,16 @@ def test_a_host_that_is_no_address_is_named() -> None:
         free_port("no-such-host.invalid", 7860)
 
 
+def has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
 @pytest.mark.parametrize("host", ["::1", "[::1]"])
 def test_an_ipv6_address_is_served(host: str) -> None:
     services = make_services(FakeEngine(), Settings(host=host, port=0))
