@@ -14,6 +14,7 @@ from training.data import REASONING
 from training.evaluate import STAGES as MEASURED
 from training.evaluate import Examiner, evaluate, stage_model, stages
 from training.export import BUNDLED, export
+from training.keep import RESULTS
 from training.stages import STAGES
 from training.traces import record_gallery, record_stages
 from training.train import Recipe, stop_on_signal, tokenizer_in
@@ -41,11 +42,10 @@ def better(run: Path, n: int) -> str:
 def lost(run: Path) -> list[Path]:
     """Folders of stages that were run and can neither be measured any more nor were."""
     begun = (run / stage for stage in MEASURED if (run / stage / "log.csv").exists())
-    results = ("measured.json", "routes.npz", "traces")
     return [
         folder
         for folder in begun
-        if not (folder / "checkpoint.pt").exists() and not all((folder / name).exists() for name in results)
+        if not (folder / "checkpoint.pt").exists() and not all((folder / name).exists() for name in RESULTS)
     ]
 
 

@@ -142,9 +142,10 @@ def wire(chat: Chat, services: Services, runs: ActiveRuns, shared: Shared, say: 
         otherwise: Conversation | None = None,
     ) -> Iterator[tuple[Any, ...]]:
         session = str(visitor.session_hash)
-        claim = None if runs.get(run_id) is not None else runs.claim(session)
+        running = runs.get(run_id) is not None
+        claim = None if running else runs.claim(session)
         if claim is None:
-            if runs.get(run_id) is not None:  # else it was pressed twice
+            if running:  # else it was pressed twice
                 gr.Info(say("still_running"))  # the status line is the run's own
             yield (gr.skip(),) * len(outputs)
             return

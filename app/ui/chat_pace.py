@@ -19,7 +19,7 @@ from app.ui.context import Services, Shared
 from app.ui.conversation import Say
 from app.ui.following import ActiveRuns
 from app.ui.pacing import AT_ONCE, PACES, STEP, chosen_pace
-from app.ui.quiet import CHOOSING, QUIET
+from app.ui.quiet import CHOOSING, HEARING
 
 BUNDLED_PACE = 30.0
 """Tokens a second. The bundled model writes hundreds, too fast to watch; a large one is slower than this by itself."""
@@ -66,7 +66,7 @@ def wire(fields: PaceFields, runs: ActiveRuns, shared: Shared) -> None:
             active.pacer.step()
 
     fields.pace.input(on_pace, [shared.run_id, fields.pace], [fields.next, fields.drawn], queue=False, **CHOOSING)
-    fields.next.click(on_next, shared.run_id, None, queue=False, **QUIET | {"trigger_mode": "multiple"})
+    fields.next.click(on_next, shared.run_id, None, queue=False, **HEARING)
 
 
 def drawn_html(newest: TokenEvent | None, say: Say) -> str:

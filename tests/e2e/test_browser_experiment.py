@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from app.engine.base import Capabilities
 from app.server.serve import Served
-from tests.e2e.watched_page import WatchedPage
+from tests.e2e.watched_page import WatchedPage, wait_until
 from tests.fake_engine import FakeEngine
 
 pytestmark = pytest.mark.e2e
@@ -184,7 +184,7 @@ def test_answers_are_text_and_a_run_can_be_stopped(serve: Serve, open_page: Open
     page.locator("#experiment-stop").click()
     expect(page.locator("#experiment-status")).to_contain_text("Stopped", timeout=30_000)
     expect(page.locator("#experiment-run")).to_be_enabled()
-    visit.until(lambda: served.services.scheduler.length == 0)
+    assert wait_until(lambda: served.services.scheduler.length == 0)
 
 
 def test_an_engine_that_cannot_edit_says_so(serve: Serve, open_page: Open) -> None:

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from app.server.serve import Served
-from tests.e2e.watched_page import WatchedPage
+from tests.e2e.watched_page import WatchedPage, wait_until
 from tests.fake_engine import FakeEngine
 
 pytestmark = pytest.mark.e2e
@@ -134,7 +134,7 @@ def test_both_answers_stream_at_once_and_are_stopped_together(serve: Serve, open
     expect(page.locator("#compare-run")).to_be_enabled()
     for letter in "ab":
         expect(page.locator(f"#compare-counts-{letter}")).to_contain_text("stopped")
-    visit.until(lambda: served.services.scheduler.length == 0)
+    assert wait_until(lambda: served.services.scheduler.length == 0)
 
 
 def test_a_token_pressed_while_another_is_on_its_way_is_the_one_shown(serve: Serve, open_page: Open) -> None:

@@ -15,7 +15,7 @@ from app.ui import chat
 from app.ui.chat import as_updates
 from app.ui.conversation import Say
 from app.ui.turn import TurnView, run_turn
-from tests.e2e.watched_page import WatchedPage
+from tests.e2e.watched_page import WatchedPage, wait_until
 from tests.fake_engine import FakeEngine, experts_of
 
 pytestmark = pytest.mark.e2e
@@ -27,13 +27,6 @@ HOSTILE = (
     "![leak](http://evil.test/b.png) <iframe src=http://evil.test></iframe> `<img src=http://evil.test/c.png>` "
     "<a href=javascript:alert(4)>x</a> <svg onload=alert(5)>\n```\n<img src=http://evil.test/d.png>\n"
 )
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end and not condition():
-        time.sleep(0.02)
-    return condition()
 
 
 def test_hostile_text_stays_text(serve: Serve, open_page: Open) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +12,7 @@ import pytest
 from gradio_client import Client
 
 from app.server.serve import Served
+from tests.e2e.watched_page import wait_until
 from tests.fake_engine import FakeEngine, experts_of
 
 pytestmark = pytest.mark.e2e
@@ -21,15 +21,6 @@ Serve = Callable[..., Served]
 
 def client_of(served: Served) -> Client:
     return Client(served.url, verbose=False)
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return condition()
 
 
 def test_chat_streams_its_thinking_then_its_answer(serve: Serve) -> None:

@@ -15,7 +15,7 @@ from playwright.sync_api import Locator, Page, Route, expect
 from analysis import storage
 from app.engine.catalogue import shipped
 from app.server.serve import Served
-from tests.e2e.watched_page import WatchedPage
+from tests.e2e.watched_page import WatchedPage, wait_until
 from tests.fake_engine import FakeEngine
 from tests.make_traces import make_mixed_trace, make_trace, without_rows
 
@@ -234,7 +234,7 @@ def test_what_was_deleted_is_soon_gone_from_the_list(serve: Serve, open_page: Op
     expect(page.locator(".lib-deleted")).to_have_count(0, timeout=30_000)
     page.locator(".lib-search").fill("a")
     expect(page.locator(".lib-deleted")).to_have_count(0)
-    visit.until(lambda: served.services.store._discarded == {})
+    assert wait_until(lambda: served.services.store._discarded == {})
 
 
 def test_files_of_other_models_are_dropped_in_and_shown(

@@ -14,6 +14,14 @@ from playwright.sync_api import ConsoleMessage, Locator, Page, Request, expect
 LOCAL = ("127.0.0.1", "localhost")
 
 
+def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> bool:
+    """Whether ``condition``, which no page shows, comes to hold in time."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not condition():
+        time.sleep(0.02)
+    return condition()
+
+
 class WatchedPage:
     """Wraps a Playwright page; ``problems`` must be empty at the end."""
 
@@ -108,13 +116,6 @@ class WatchedPage:
         self.page.evaluate(
             "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done))))"
         )
-
-    def until(self, condition: Callable[[], bool], seconds: float = 30.0) -> None:
-        """Until ``condition``, which the page does not show, holds."""
-        end = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < end
-            self.page.wait_for_timeout(20)
 
     def still(self, selector: str, ms: int = 500) -> None:
         """Until a part has stood in one place for a while."""
