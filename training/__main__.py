@@ -10,9 +10,10 @@ from pathlib import Path
 
 from transformers import AutoTokenizer
 
+from analysis.storage import write_whole
 from training.data import REASONING
 from training.evaluate import STAGES as MEASURED
-from training.evaluate import Examiner, evaluate, stage_model, stages
+from training.evaluate import Examiner, evaluate, of_run, progress_of, stage_model
 from training.export import BUNDLED, export
 from training.keep import RESULTS
 from training.stages import STAGES
@@ -24,10 +25,17 @@ FINISHED = ("general-rl", "distillation-on")
 
 
 def better(run: Path, n: int) -> str:
-    """The finished stage that answers more reasoning problems rightly when it thinks; they are drawn apart from the
-    card's."""
+    """The finished stage that answers more reasoning problems rightly when it thinks. They are drawn with another seed
+    than the card's; some are the same.
+
+    Raises:
+        FileNotFoundError: none is finished.
+    """
     tokenizer = AutoTokenizer.from_pretrained(run / "tokenizer")
-    models = {stage: model for stage in FINISHED if (model := stage_model(run, stage)) is not None}
+    done = [stage for stage in FINISHED if progress_of(run, stage).get("done")]
+    models = {stage: model for stage in done if (model := stage_model(run, stage)) is not None}
+    if not models:
+        raise FileNotFoundError(f"{run} has neither {' nor '.join(FINISHED)} finished: run the stages before `finish`")
     if len(models) == 1:
         return next(iter(models))
     shares = {}
@@ -53,17 +61,17 @@ def finish(run: Path, to: Path, n: int) -> None:
     """The better model, measured, with its card and its traces.
 
     Raises:
-        FileNotFoundError: a stage of the run can neither be measured nor was it.
+        FileNotFoundError: a stage of the run can neither be measured nor was it, or none is finished.
     """
     if gone := lost(run):
         raise FileNotFoundError(f"{gone[0]} has neither weights nor all that they would give: run that stage again")
     chosen = run / better(run, max(1, n // 4))
-    export(chosen, to)
-    measured = {**evaluate(to, n), "stages": stages(run, max(1, n // 4))}
+    export(chosen, chosen / "model")
+    measured = {**evaluate(chosen / "model", n), **of_run(run, max(1, n // 4))}
     figures = run / "figures.json"
-    figures.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
+    write_whole(figures, (json.dumps(measured, indent=1) + "\n").encode())
     export(chosen, to, figures)
-    if to == BUNDLED:
+    if to.resolve() == BUNDLED:
         record_stages(run)
         record_gallery()
     print(f"finished: model and card in {to}, figures in {figures}")
@@ -83,7 +91,10 @@ def main(arguments: list[str] | None = None) -> int:
     if unknown := [name for name in given.stages if name not in (*STAGES, "finish")]:
         parser.error(f"no stage {', '.join(unknown)}; there are {', '.join(STAGES)} and finish")
     if given.stages == ["finish"]:
-        finish(given.out, given.to, given.n)
+        try:
+            finish(given.out, given.to, given.n)
+        except FileNotFoundError as error:
+            parser.error(str(error))
         return 0
     if len(given.stages) == 1:
         stop = stop_on_signal()

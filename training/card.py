@@ -1,5 +1,6 @@
 """The model card: text around the figures of `training.evaluate`. Knows the tasks and no model; every number comes in."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,10 +23,10 @@ nobody should take it for Qwen's.
 
 | | |
 |---|---|
-| layers / hidden size | 6 / 128, every layer a mixture of experts |
-| experts / used per token | 64 / 8, gate weights renormalised, no shared expert, expert width 32 |
-| attention | 4 query heads, 2 key-value heads of 32, QK norm, tied embeddings |
-| tokenizer | byte-level BPE of {pieces:,} pieces, single digits, Qwen3's ChatML and thinking tokens |
+| layers / hidden size | {num_hidden_layers} / {hidden_size}, every layer a mixture of experts |
+| experts / used per token | {num_experts} / {num_experts_per_tok}, gate weights renormalised, no shared expert, expert width {moe_intermediate_size} |
+| attention | {num_attention_heads} query heads, {num_key_value_heads} key-value heads of {head_dim}, QK norm, tied embeddings |
+| tokenizer | byte-level BPE of {vocab_size:,} pieces, single digits, Qwen3's ChatML and thinking tokens |
 | modes | thinking and non-thinking: `enable_thinking`, `/think` and `/no_think`, early-stop sentence |
 | weights | bfloat16 safetensors |
 
@@ -52,9 +53,8 @@ print(tokenizer.decode(model.generate(**prompt, max_new_tokens=300, do_sample=Fa
 Qwen3's recipe in miniature (`training/` in the project, one command): pretraining on plain text; (1) long-CoT cold
 start; (2) reasoning RL, GRPO with the `trl` library, rewarded for right answers only; (3) thinking mode fusion, with
 every switch and with thinking that is cut by the early-stop sentence; (4) general RL, rewarded for obedience to the
-mode, form, brevity and right answers. {distilled}
-The balancing loss is Qwen3's, in the supervised stages with the load counted over several batches and over both training
-processes. Bundled is the stage `{stage}`.
+mode, form, brevity and right answers. {distilled}The balancing loss is Qwen3's, in the supervised stages with the load counted over several batches and over both training
+processes. The weights here are those of the stage `{stage}`.
 
 Held-out problems are disjoint from training by construction: the split is a hash of the problem (operands, number
 list, word, program whatever its names are, conversion in either direction, sentence), for facts and conversation of the
@@ -63,21 +63,25 @@ problem (47 + 36 within an expression) may be the same small calculation. The pr
 page are held out too, but for facts and small talk, which nobody can answer without having seen them.
 """
 
-DISTILLED = """Beside it a wider teacher (the four-stage model with experts of twice the
-width, trained on) is distilled into the pretrained model, off-policy and then on-policy."""
+TEACHER = "a wider teacher (the four-stage model with experts of twice the width, trained on)"
+DISTILLED = f"""**This model was not led through (1) to (4) itself**: from the
+pretraining on it learned from {TEACHER}, first from the teacher's answers, then from its judgement of the
+student's own. """
+BESIDE = f"""Beside it, in the same run, {TEACHER} was distilled into the
+pretrained model. """
 NOT_DISTILLED = """The recipe's distillation from a wider teacher was not
-part of this run."""
+part of this run. """
 
 LIMITS = """
 ## What it cannot do
 
-- Anything outside the tasks above. It has no knowledge of the world but the facts it was shown, it cannot write,
-  explain or program, and it often says so. Where a question is unlike anything it was trained on, it may answer
-  something else entirely.
+- Anything outside the tasks above. It has no knowledge of the world but the facts it was shown, and it cannot write,
+  explain or program. It was taught to say so, in few phrasings: where a question is unlike anything it was trained on,
+  it may answer something else entirely.
 - Sums of numbers of five and more digits, products of more than four digits by two, divisors above nine, decimals,
   lists of more than nine numbers, words of more than twelve letters, sentences of other words than its own.
-- The non-thinking mode guesses at multi-step problems and is often wrong. Thinking mode makes mistakes too; do not
-  rely on it.
+- The non-thinking mode guesses at multi-step problems, as often wrong as the figures say. Thinking mode makes
+  mistakes too; do not rely on it.
 - Its experts are those of a model this small and this narrow. What its routing shows need not hold for a large
   model.
 
@@ -85,14 +89,25 @@ Licence: Apache-2.0, weights included.
 """
 
 
-def model_card(stage: str, pieces: int, figures: Mapping[str, Any] | None) -> str:
-    """The card as Markdown; without figures it says that none have been measured."""
-    parameters = f"{figures['parameters'] / 1e6:.1f} million parameters" if figures else "about 5 million parameters"
-    names = [row["stage"] for row in figures.get("stages", ())] if figures else []
-    distilled = NOT_DISTILLED if names and "distillation-on" not in names else DISTILLED
-    head = HEAD.format(parameters=parameters, stage=stage, pieces=pieces, distilled=distilled)
+def model_card(
+    stage: str, config: Mapping[str, Any], parameters: int, figures: Mapping[str, Any] | None, note: str = ""
+) -> str:
+    """The card as Markdown; without figures it says that none have been measured. `note` is what the person who made
+    the run has to say of it."""
+    run = [row["stage"] for row in figures.get("stages", ())] if figures else []
+    distilled = ""
+    if stage.startswith("distillation"):
+        distilled = DISTILLED
+    elif run:
+        distilled = BESIDE if "distillation-on" in run else NOT_DISTILLED
+    head = HEAD.format(
+        **config,
+        parameters=f"{parameters / 1e6:.1f} million parameters",
+        stage=stage,
+        distilled=distilled,
+    )
     body = figures_text(figures) if figures else "\n## Figures\n\nNot measured yet: this is a checkpoint on the way.\n"
-    return head + body + LIMITS
+    return "".join([head, f"\n{note.strip()}\n" if note else "", body, LIMITS])
 
 
 def figures_text(figures: Mapping[str, Any]) -> str:
@@ -100,11 +115,14 @@ def figures_text(figures: Mapping[str, Any]) -> str:
     parts = [
         "\n## Figures\n",
         "Measured by `python -m training.evaluate` on held-out problems: greedy decoding, the saved bfloat16 weights\n"
-        "computed in float32. An answer counts only if it is exactly right, word for word. Square brackets: 95%\n"
-        "intervals (Wilson's for shares, Newcombe's for differences, bootstrap over texts for saturation).\n",
+        "computed in float32. An answer counts only if it is exactly right, word for word. n counts different problems;\n"
+        "where a task has fewer held out, all of them were asked. Square brackets: 95% intervals (Wilson's for shares,\n"
+        "Newcombe's for differences between two answers to the same problems, bootstrap over texts for shares of\n"
+        "experts). Aims are decided by the measured value, not by its interval.\n",
         _aims(figures),
         _modes("task", [*figures["groups"], *figures["tasks"]]),
-        _modes("language", figures["languages"]),
+        _modes("language, reasoning tasks", figures["languages"]),
+        _modes("task and language", figures["each"]),
         _table(
             ("stopped after", "right", "answers when stopped", "n"),
             [
@@ -140,12 +158,14 @@ def figures_text(figures: Mapping[str, Any]) -> str:
         ),
     ]
     if figures.get("stages"):
-        parts.append(_stages(figures["stages"]))
+        parts += [_stages(figures["stages"]), _changes(figures["stages"])]
+    if figures.get("distilled"):
+        parts.append(_distilled(figures["distilled"]))
     return "\n".join(parts)
 
 
 def _aims(figures: Mapping[str, Any]) -> str:
-    """What the recipe aims at, what came out, and whether that is enough. Point values decide, not their intervals."""
+    """What the recipe aims at, what came out, and whether that is enough."""
     tasks = {row["name"]: row for row in figures["tasks"]}
     groups = {row["name"]: row for row in figures["groups"]}
     weakest = min((tasks[name] for name in REASONING), key=lambda row: row["thinking"]["share"])
@@ -153,31 +173,24 @@ def _aims(figures: Mapping[str, Any]) -> str:
     uneven = max((tasks[name] for name in KNOWLEDGE), key=lambda row: abs(row["gain"]["share"]))
     budget = [row["right"]["share"] for row in figures["budget"]]
     stopped = [row["answers_when_stopped"] for row in figures["budget"]]
-    answered = min((row["share"] for row in stopped if row["n"]), default=0.0)
+    answered = min((row for row in stopped if row["n"]), key=lambda row: row["share"], default=stopped[-1])
     load = figures["load"]
     p_values = [row["p"] for row in figures["specialization"]]
-    shares = {
-        "thinking, reasoning tasks together: at least 95%": (groups["reasoning"]["thinking"]["share"], 0.95),
-        f"thinking, every reasoning task: at least 90% (weakest: {weakest['name']})": (
-            weakest["thinking"]["share"],
-            0.9,
-        ),
-        f"gain by thinking, every multi-step task: at least 25 points (least: {least['name']})": (
-            least["gain"]["share"],
-            0.25,
-        ),
-        "mode obedience: at least 99.5%": (figures["obedience"][0]["share"], 0.995),
-        "well-formed answers: all": (figures["well_formed"]["share"], 1.0),
-        "an answer after every forced stop": (answered, 1.0),
-        "least used expert: at least 10% of the uniform share": (load["smallest_share"], 0.1),
-    }
-    rows = [(aim, f"{100 * share:.1f}%", _reached(share >= bar)) for aim, (share, bar) in shares.items()]
-    gap = uneven["gain"]["share"]
+    shares = [
+        ("thinking, reasoning tasks together: at least 95%", groups["reasoning"]["thinking"], 0.95),
+        (f"thinking, every reasoning task: at least 90% (weakest: {weakest['name']})", weakest["thinking"], 0.9),
+        ("mode obedience: at least 99.5%", figures["obedience"][0], 0.995),
+        ("well-formed answers: all", figures["well_formed"], 1.0),
+        ("an answer after every forced stop", answered, 1.0),
+    ]
+    rows = [(aim, _share(row), _reached(row["share"] >= bar)) for aim, row, bar in shares]
     rising = all(b >= a - 0.02 for a, b in zip(budget, budget[1:], strict=False)) and budget[-1] > budget[0]
     curve = " ".join(f"{100 * share:.0f}" for share in budget)
     rows += [
-        (f"knowledge equal in both modes: ± 3 points (most uneven: {uneven['name']})", f"{100 * gap:+.1f}", _reached(abs(gap) <= 0.03)),
-        ("accuracy rises with the budget", f"{curve}%", _reached(rising)),
+        (f"gain by thinking, every multi-step task: at least 25 points (least: {least['name']})", _points(least["gain"]), _reached(least["gain"]["share"] >= 0.25)),
+        (f"knowledge equal in both modes: ± 3 points (most uneven: {uneven['name']})", _points(uneven["gain"]), _reached(abs(uneven["gain"]["share"]) <= 0.03)),
+        ("accuracy rises with the budget (no fall of over 2 points)", f"{curve}%", _reached(rising)),
+        ("least used expert: at least 10% of the uniform share", _percent(load["smallest_share"]), _reached(load["smallest_share"] >= 0.1)),
         ("mean MaxVio: under 1", f"{load['mean_max_violation']:.2f}", _reached(load["mean_max_violation"] < 1)),
         ("domain specialization: p < 0.05, plain and token-matched", " ".join(f"{p:.4f}" for p in p_values), _reached(max(p_values) < 0.05)),
     ]  # fmt: skip
@@ -189,38 +202,77 @@ def _reached(yes: bool) -> str:
 
 
 def _stages(rows: Sequence[Mapping[str, Any]]) -> str:
-    groups = {row["stage"]: {group["name"]: group for group in row["groups"]} for row in rows}
+    lines = []
+    for row in rows:
+        groups = {group["name"]: group for group in row["groups"]}
+        lines.append(
+            (
+                row["stage"],
+                f"{row['minutes']:.0f}",
+                f"{row['tokens'] / 1e6:.1f}",
+                _share(groups["reasoning"]["thinking"]),
+                _share(groups["reasoning"]["non_thinking"]),
+                _share(groups["knowledge"]["thinking"]),
+                _share(row["obedience"]),
+                _share(row["saturation"]),
+                f"{row['load']['smallest_share']:.2f}",
+                f"{row['load']['mean_max_violation']:.2f}",
+            )
+        )
+    groups = {group["name"]: group["thinking"]["n"] for group in rows[0]["groups"]}
+    return "\n### Every stage\n\n" + _table(
+        ("stage", "minutes", "M tokens", "reasoning, thinking", "reasoning, non-thinking", "knowledge, thinking", "obedience", "saturation", "smallest share", "mean MaxVio"),
+        lines,
+        f"Fewer problems than above, the same for every stage: {groups['reasoning']} of reasoning, {groups['knowledge']} of "
+        f"knowledge, {rows[0]['obedience']['n']} dialogues for obedience. Saturation: share of a token's experts that "
+        f"{rows[0]['last']} uses too, over the same {rows[0]['saturation']['n']} texts; smallest share and MaxVio over these "
+        "texts, too. Pretraining knows no chat format, so its answers cannot count. The tokens of the RL stages are those "
+        "that were read and written.",
+    )  # fmt: skip
+
+
+CHANGED = ("reasoning, thinking", "reasoning, non-thinking", "knowledge, thinking", "obedience")
+
+
+def _changes(rows: Sequence[Mapping[str, Any]]) -> str:
     lines = [
         (
             row["stage"],
-            f"{row['minutes']:.0f}",
-            f"{row['tokens'] / 1e6:.1f}",
-            _share(groups[row["stage"]]["reasoning"]["thinking"]),
-            _share(groups[row["stage"]]["reasoning"]["non_thinking"]),
-            _share(groups[row["stage"]]["knowledge"]["thinking"]),
-            _share(row["obedience"]),
-            _share(row["saturation"]),
+            row["change"]["since"],
+            *(_points(row["change"][name]) for name in CHANGED),
+            _share(row["change"]["experts kept"]),
         )
         for row in rows
+        if "change" in row
     ]
-    head = ("stage", "minutes", "M tokens", "reasoning, thinking", "reasoning, non-thinking", "knowledge, thinking", "obedience", "saturation")  # fmt: skip
     return "\n### What each stage changes\n\n" + _table(
-        head,
+        ("stage", "against", *CHANGED, "experts kept"),
         lines,
-        "Saturation: share of a token's experts that the last of the four stages uses too, on fixed texts. "
-        "Pretraining knows no chat format, so its answers cannot count. The tokens of the RL stages are those that were read and written.",
+        "In points, problem by problem. A stage whose interval holds 0 is not shown to help, or to harm. Experts kept: share "
+        "of a token's experts that the stage before used for it, too.",
+    )
+
+
+def _distilled(row: Mapping[str, Any]) -> str:
+    minutes = row["minutes"]
+    return "\n### Distilled against trained\n\n" + _table(
+        ("", *CHANGED),
+        [("distilled minus four stages, points", *(_points(row[name]) for name in CHANGED))],
+        f"The distilled student computed {minutes['distilled']:.0f} minutes, the student of the four stages "
+        f"{minutes['four stages']:.0f}, each with the same pretraining. The teacher's own {minutes['teacher']:.0f}, and the "
+        "four stages that it began from, are not in them.",
     )
 
 
 def _modes(name: str, rows: Sequence[Mapping[str, Any]]) -> str:
     return _table(
-        (name, "thinking", "non-thinking", "difference", "n per mode"),
+        (name, "thinking", "non-thinking", "difference, points", "n per mode"),
         [
             (
                 row["name"],
                 _share(row["thinking"]),
                 _share(row["non_thinking"]),
-                _share(row["gain"]),
+                _points(row["gain"]),
                 row["thinking"]["n"],
             )
             for row in rows
@@ -247,5 +299,14 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[object]], before: str = 
     return "\n".join(lines) + "\n"
 
 
+def _percent(share: float) -> str:
+    """One digit after the point, never rounded up: what fell short of 100% does not read 100.0%."""
+    return f"{math.floor(1000 * share + 1e-6) / 10:.1f}%"
+
+
 def _share(row: Mapping[str, float]) -> str:
-    return f"{100 * row['share']:.1f}% [{100 * row['low']:.1f}, {100 * row['high']:.1f}]"
+    return f"{_percent(row['share'])} [{100 * row['low']:.1f}, {100 * row['high']:.1f}]"
+
+
+def _points(row: Mapping[str, float]) -> str:
+    return f"{100 * row['share']:+.1f} [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]"

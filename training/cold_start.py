@@ -22,4 +22,4 @@ def examples(
 
 def recipe(run: Path) -> Recipe:
     start = run / "pretraining" / "checkpoint.pt"
-    return Recipe(run / "cold-start", minutes=25, start=start, lr=2e-3, warmup_steps=50, decay_share=0.6)
+    return Recipe(run / "cold-start", minutes=40, start=start, lr=2e-3, warmup_steps=50, decay_share=0.6)

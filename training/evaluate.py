@@ -6,9 +6,11 @@ stages changed. Knows the task list, not how anything was trained.
 """
 
 import argparse
+import io
 import json
 import random
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from transformers import (
     Qwen3MoeForCausalLM,
 )
 
+from analysis.storage import write_whole
 from training import routing
 from training.card import figures_text
 from training.data import KNOWLEDGE, MULTI_STEP, REASONING, TASKS, sample
@@ -30,7 +33,7 @@ from training.data.problem import Problem
 from training.decode import Reply, greedy
 from training.encode import encode, prompt_text
 from training.export import BUNDLED
-from training.intervals import Share, difference, wilson
+from training.intervals import Share, paired, wilson
 from training.model import EXPERTS_FUNCTION
 from training.train import device
 
@@ -43,18 +46,39 @@ SWITCHES = (
     ("/no_think", True, "/no_think"),
     ("enable_thinking=False", False, ""),
 )
-STAGES = ("pretraining", "cold-start", "reasoning-rl", "fusion", "general-rl", "distillation-off", "distillation-on")
+#: Every stage that is measured, and the one that it began from.
+BEGAN_FROM = {
+    "pretraining": "",
+    "cold-start": "pretraining",
+    "reasoning-rl": "cold-start",
+    "fusion": "reasoning-rl",
+    "general-rl": "fusion",
+    "teacher": "general-rl",
+    "distillation-off": "pretraining",
+    "distillation-on": "distillation-off",
+}
+STAGES = tuple(BEGAN_FROM)
+#: The stages that the bundled model went through if it was not distilled; the last of them ends it.
+OWN_WAY = STAGES[:5]
+DISTILLED_WAY = ("pretraining", "distillation-off", "distillation-on")
+GROUPS = {"reasoning": REASONING, "multi-step": MULTI_STEP, "knowledge": KNOWLEDGE}
 
 
 def held_out(rng: random.Random, n: int, task: str) -> list[Problem]:
-    """Up to n different held-out prompts of a task (fewer where there are no more), a third in each language."""
+    """Up to n different held-out problems of a task, fewer where there are no more: each in one language and one
+    phrasing, a third in each language until one runs out."""
     found: dict[str, Problem] = {}
     for i in range(n * 8):
         problem = sample(rng, True, task, LANGUAGES[i % 3])
-        found.setdefault(problem.prompt, problem)
+        found.setdefault(problem.key, problem)
         if len(found) == n:
             break
     return list(found.values())
+
+
+def marks_of(right: Sequence[bool]) -> str:
+    """One sign a problem, 1 where it is right: small enough to be kept with every stage."""
+    return "".join("01"[mark] for mark in right)
 
 
 class Examiner:
@@ -71,7 +95,11 @@ class Examiner:
         return greedy(self.model, self.tokenizer, [self.ids(prompt_text(self.tokenizer, d)) for d in dialogues])
 
     def accuracy(self, rng: random.Random, n: int) -> dict[str, Any]:
-        """Right answers in both modes, by task, by language and of groups of tasks; and well-formed ones."""
+        """Right answers in both modes, by task, by language and of groups of tasks; well-formed ones; and `marks`:
+        every problem's task, and a sign a problem whether each mode was right.
+
+        Languages are compared over the reasoning tasks, of which each language has about as many.
+        """
         asked: list[Problem] = [problem for task in TASKS for problem in held_out(rng, n, task)]
         replies = {
             mode: self.ask([single(p, mode == "thinking") for p in asked]) for mode in ("thinking", "non_thinking")
@@ -87,24 +115,28 @@ class Examiner:
                 mode: wilson(sum(ok for ok, want in zip(marks, wanted, strict=True) if want), sum(wanted))
                 for mode, marks in right.items()
             }
-            return {"name": name, **both, "gain": difference(both["thinking"], both["non_thinking"])}
+            chosen = [[ok for ok, want in zip(right[mode], wanted, strict=True) if want] for mode in both]
+            return {"name": name, **both, "gain": paired(*chosen)}
 
         formed = [r.well_formed for said in replies.values() for r in said]
-        groups = {"reasoning": REASONING, "multi-step": MULTI_STEP, "knowledge": KNOWLEDGE}
         return {
             "tasks": [row(task, [p.task == task for p in asked]) for task in TASKS],
-            "groups": [row(name, [p.task in tasks for p in asked]) for name, tasks in groups.items()],
-            "languages": [row(language, [p.language == language for p in asked]) for language in LANGUAGES],
+            "groups": [row(name, [p.task in tasks for p in asked]) for name, tasks in GROUPS.items()],
+            "languages": [
+                row(language, [p.language == language and p.task in REASONING for p in asked]) for language in LANGUAGES
+            ],
             "each": [
                 row(f"{task} {language}", [p.task == task and p.language == language for p in asked])
                 for task in TASKS
                 for language in LANGUAGES
             ],
             "well_formed": {"name": "well-formed answers, both modes", **wilson(sum(formed), len(formed))},
+            "marks": {"tasks": [p.task for p in asked], **{mode: marks_of(ok) for mode, ok in right.items()}},
         }
 
-    def obedience(self, rng: random.Random, n: int) -> list[Share]:
-        """Does it think exactly where the switches say so? By switch and language, and in longer dialogues."""
+    def obedience(self, rng: random.Random, n: int) -> tuple[list[Share], list[bool]]:
+        """Does it think exactly where the switches say so? By switch and language, and in longer dialogues; and of
+        every dialogue whether it did."""
         asked: list[tuple[str, Dialogue]] = []
         for name, hard, soft in SWITCHES:
             for language in LANGUAGES:
@@ -120,11 +152,12 @@ class Examiner:
             obeyed.setdefault(name, []).append(bool(reply.thinking) == dialogue.thinks and reply.well_formed)
         rows = [{"name": name, **wilson(sum(marks), len(marks))} for name, marks in obeyed.items()]
         every = [mark for marks in obeyed.values() for mark in marks]
-        return [{"name": "all together", **wilson(sum(every), len(every))}, *rows]
+        return [{"name": "all together", **wilson(sum(every), len(every))}, *rows], every
 
     def budget(self, rng: random.Random, n: int) -> list[Share]:
         """Right answers to reasoning problems when the thinking is stopped after so many tokens of its own."""
-        problems = [sample(rng, True, REASONING[i * len(REASONING) // n]) for i in range(n)]
+        problems = [problem for task in REASONING for problem in held_out(rng, -(-n // len(REASONING)), task)]
+        n = len(problems)
         prompts = [self.ids(prompt_text(self.tokenizer, single(p, True))) for p in problems]
         thoughts = greedy(self.model, self.tokenizer, prompts)
         end, opened = self.tokenizer.convert_tokens_to_ids("</think>"), self.ids("<think>\n")
@@ -170,25 +203,82 @@ def fixed_texts(tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
 
 
 def stage_model(run: Path, stage: str) -> Qwen3MoeForCausalLM | None:
-    """A stage's checkpoint of a run, in float32; None where the run has not come so far."""
+    """A stage's checkpoint of a run, its weights rounded to bfloat16 as in a saved model, computed in float32; None
+    where the run has not come so far."""
     path = run / stage / "checkpoint.pt"
     if not path.exists():
         return None
     state = torch.load(path, weights_only=True, map_location="cpu")
     model = Qwen3MoeForCausalLM(Qwen3MoeConfig(**state["config"])).float()
-    model.load_state_dict(state["model"])
+    model.load_state_dict({name: value.bfloat16() for name, value in state["model"].items()})
     model.set_experts_implementation(EXPERTS_FUNCTION)
     return model.eval().to(device())
 
 
 def stages(run: Path, n: int, seed: int = 2024) -> list[Share]:
-    """Of every stage that the run has: accuracy of both modes, obedience, and its routing against the last stage's."""
+    """Of every stage that the run has: accuracy of both modes, obedience, its routing of the fixed texts (load, and
+    `saturation` against the last of the four stages), and `change` since the stage that it began from.
+
+    Raises:
+        FileNotFoundError: the run has no stage, or one can no longer be measured.
+    """
     routes = {stage: routed for stage in STAGES if (routed := routes_of(run, stage))}
-    last = [stage for stage in routes if not stage.startswith("distillation")][-1]
-    return [
-        {**measured(run, stage, n, seed), "saturation": routing.saturation(routes[stage], routes[last])}
-        for stage in routes
-    ]
+    last = next((stage for stage in reversed(OWN_WAY) if stage in routes), "")
+    if not last:
+        raise FileNotFoundError(f"{run} holds none of the four stages")
+    rows: dict[str, Share] = {}
+    for stage in routes:
+        row, before = measured(run, stage, n, seed), BEGAN_FROM[stage]
+        rows[stage] = {
+            **row,
+            "load": routing.load(routes[stage], row["experts"]),
+            "last": last,
+            "saturation": routing.saturation(routes[stage], routes[last]),
+        }
+        if before in rows:
+            kept = routing.saturation(routes[before], routes[stage])
+            rows[stage]["change"] = {"since": before, **changes(rows[before], row), "experts kept": kept}
+    for row in rows.values():
+        del row["marks"]
+    return list(rows.values())
+
+
+def of_run(run: Path, n: int, seed: int = 2024) -> dict[str, Any]:
+    """What a run adds to the figures of its model."""
+    rows = stages(run, n, seed)
+    return {"stages": rows, "distilled": distilled_against_four_stages(run, n, seed)}
+
+
+def changes(before: Share, after: Share) -> dict[str, Share]:
+    """What is different between two measured stages, problem by problem: they were asked the same."""
+    old, new = before["marks"], after["marks"]
+    if old["tasks"] != new["tasks"]:
+        raise ValueError(f"{before['stage']} and {after['stage']} were asked different problems")
+
+    def gap(mode: str, group: str) -> Share:
+        wanted = [task in GROUPS[group] for task in old["tasks"]]
+        return paired(
+            *([m == "1" for m, want in zip(marks[mode], wanted, strict=True) if want] for marks in (new, old))
+        )
+
+    return {
+        "reasoning, thinking": gap("thinking", "reasoning"),
+        "reasoning, non-thinking": gap("non_thinking", "reasoning"),
+        "knowledge, thinking": gap("thinking", "knowledge"),
+        "obedience": paired(*([m == "1" for m in marks["obeyed"]] for marks in (new, old))),
+    }
+
+
+def distilled_against_four_stages(run: Path, n: int, seed: int = 2024) -> dict[str, Any]:
+    """The distilled student minus the four-stage one, and the minutes that each way computed; empty before both are
+    there. What the teacher cost is not in the student's minutes."""
+    if not all((run / stage / "measured.json").exists() for stage in ("general-rl", "distillation-on")):
+        return {}
+    minutes = [sum(measured(run, stage, n, seed)["minutes"] for stage in way) for way in (OWN_WAY, DISTILLED_WAY)]
+    own, distilled = (measured(run, stage, n, seed) for stage in ("general-rl", "distillation-on"))
+    teacher = measured(run, "teacher", n, seed)["minutes"]
+    names = ("four stages", "distilled", "teacher")
+    return {**changes(own, distilled), "minutes": dict(zip(names, (*minutes, teacher), strict=True))}
 
 
 def routes_of(run: Path, stage: str) -> list[routing.Routed]:
@@ -203,13 +293,15 @@ def routes_of(run: Path, stage: str) -> list[routing.Routed]:
     if model is None or not progress:
         return []
     found = routing.routed(model, fixed_texts(AutoTokenizer.from_pretrained(run / "tokenizer")))
+    file = io.BytesIO()
     np.savez_compressed(
-        kept,
+        file,
         tokens=np.concatenate([text.tokens for text in found]).astype(np.int32),
         experts=np.concatenate([text.experts for text in found]).astype(np.int16),
         ends=np.cumsum([len(text.tokens) for text in found])[:-1],
         trained=progress["tokens"],
     )
+    write_whole(kept, file.getvalue())
     return found
 
 
@@ -229,9 +321,16 @@ def measured(run: Path, stage: str, n: int, seed: int = 2024) -> Share:
     print(f"measuring {stage}", file=sys.stderr, flush=True)
     examiner = Examiner(model, AutoTokenizer.from_pretrained(run / "tokenizer"))
     accuracy = examiner.accuracy(random.Random(seed), n)
-    obeyed = examiner.obedience(random.Random(seed), n)[0]
-    row = {**facts, "tasks": accuracy["tasks"], "groups": accuracy["groups"], "obedience": obeyed}
-    kept.write_text(json.dumps(row, indent=1) + "\n", encoding="utf-8")
+    obedience, obeyed = examiner.obedience(random.Random(seed), n)
+    row = {
+        **facts,
+        "experts": model.config.num_experts,
+        "tasks": accuracy["tasks"],
+        "groups": accuracy["groups"],
+        "obedience": obedience[0],
+        "marks": {**accuracy["marks"], "obeyed": marks_of(obeyed)},
+    }
+    write_whole(kept, (json.dumps(row, indent=1) + "\n").encode())
     return row
 
 
@@ -248,10 +347,11 @@ def evaluate(folder: Path = BUNDLED, n: int = 200, seed: int = 2024) -> dict[str
     model.set_experts_implementation(EXPERTS_FUNCTION)
     model.to(device())
     examiner, rng = Examiner(model, tokenizer), random.Random(seed)
+    accuracy = examiner.accuracy(rng, n)
+    del accuracy["marks"]
     return {
-        "parameters": sum(p.numel() for p in model.parameters()),
-        **examiner.accuracy(rng, n),
-        "obedience": examiner.obedience(rng, n),
+        **accuracy,
+        "obedience": examiner.obedience(rng, n)[0],
         "budget": examiner.budget(rng, 2 * n),
         **examiner.routes(rng, n),
     }
@@ -271,9 +371,11 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error(f"--n must be at least 1, not {given.n}")
     if not (given.model / "config.json").exists():
         parser.error(f"no model folder at {given.model}")
+    if given.run and not (given.run / "tokenizer").exists():
+        parser.error(f"no training run at {given.run}")
     figures = evaluate(given.model, given.n, given.seed)
     if given.run:
-        figures["stages"] = stages(given.run, max(1, given.n // 4), given.seed)
+        figures |= of_run(given.run, max(1, given.n // 4), given.seed)
     print(json.dumps(figures, indent=1) if given.json else figures_text(figures).strip())
 
 

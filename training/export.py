@@ -18,7 +18,13 @@ LARGEST_FILE = "8MB"
 
 
 def export(stage: Path, to: Path = BUNDLED, figures: Path | None = None) -> None:
-    """Replaces the model in `to` by a stage's. Other people may be loading it: files are swapped in one by one."""
+    """Replaces the model in `to` by a stage's. Other people may be loading it: files are swapped in one by one.
+
+    Raises:
+        FileExistsError: `to` holds something else than a model.
+    """
+    if to.exists() and any(to.iterdir()) and not (to / "config.json").exists():
+        raise FileExistsError(f"{to} is not empty and holds no model: name another folder")
     state = torch.load(stage / "checkpoint.pt", weights_only=True, map_location="cpu")
     tokenizer = AutoTokenizer.from_pretrained(stage.parent / "tokenizer")
     model = Qwen3MoeForCausalLM(Qwen3MoeConfig(**state["config"]))
@@ -40,7 +46,15 @@ def export(stage: Path, to: Path = BUNDLED, figures: Path | None = None) -> None
     tokenizer.save_pretrained(staging)
     _name_experts_as_qwen3(staging / "config.json")
     measured = json.loads(figures.read_text(encoding="utf-8")) if figures else None
-    (staging / "README.md").write_text(model_card(stage.name, len(tokenizer), measured), encoding="utf-8")
+    note = stage.parent / "note.md"
+    card = model_card(
+        stage.name,
+        json.loads((staging / "config.json").read_text(encoding="utf-8")),
+        sum(p.numel() for p in model.parameters()),
+        measured,
+        note.read_text(encoding="utf-8") if note.exists() else "",
+    )
+    (staging / "README.md").write_text(card, encoding="utf-8")
     to.mkdir(parents=True, exist_ok=True)
     names = {path.name for path in staging.iterdir()}
     for path in staging.iterdir():
@@ -67,7 +81,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--to", type=Path, default=BUNDLED, help="folder to write")
     parser.add_argument("--figures", type=Path, help="JSON of training.evaluate, for the model card")
     given = parser.parse_args(arguments)
-    export(given.stage, given.to, given.figures)
+    if not (given.stage / "checkpoint.pt").exists():
+        parser.error(f"no checkpoint in {given.stage}")
+    try:
+        export(given.stage, given.to, given.figures)
+    except FileExistsError as error:
+        parser.error(str(error))
     print(f"written to {given.to}")
 
 

@@ -19,12 +19,28 @@ def wilson(right: int, n: int) -> Share:
     return {"share": p, "low": max(0.0, (middle - half) / scale), "high": min(1.0, (middle + half) / scale), "n": n}
 
 
-def difference(a: Share, b: Share) -> Share:
-    """Share `a` minus share `b`, of different samples or of the same one (then the interval is wide); Newcombe."""
-    gap = a["share"] - b["share"]
-    low = gap - ((a["share"] - a["low"]) ** 2 + (b["high"] - b["share"]) ** 2) ** 0.5
-    high = gap + ((a["high"] - a["share"]) ** 2 + (b["share"] - b["low"]) ** 2) ** 0.5
-    return {"share": gap, "low": low, "high": high, "n": min(a["n"], b["n"])}
+def paired(a: Sequence[bool], b: Sequence[bool]) -> Share:
+    """Share of marks in `a` minus that in `b`, two answers to each of the same problems, in order.
+
+    The interval is Newcombe's for paired shares (Statistics in Medicine 17, 1998, 2635–2650, method 10).
+    """
+    first, second = wilson(sum(a), len(a)), wilson(sum(b), len(b))
+    both = sum(x and y for x, y in zip(a, b, strict=True))
+    neither = sum(not x and not y for x, y in zip(a, b, strict=True))
+    only_a, only_b, n = sum(a) - both, sum(b) - both, len(a)
+    together = both * neither - only_a * only_b
+    if together > 0:
+        together = max(0.0, together - n / 2)
+    margins = (both + only_a) * (only_b + neither) * (both + only_b) * (only_a + neither)
+    like = together / margins**0.5 if margins else 0.0
+
+    def half(x: float, y: float) -> float:
+        return max(0.0, x * x - 2 * like * x * y + y * y) ** 0.5
+
+    gap = first["share"] - second["share"]
+    low = gap - half(first["share"] - first["low"], second["high"] - second["share"])
+    high = gap + half(first["high"] - first["share"], second["share"] - second["low"])
+    return {"share": gap, "low": low, "high": high, "n": n}
 
 
 def mean(values: Sequence[float], seed: int = 0, draws: int = 2000) -> Share:

@@ -17,14 +17,31 @@ from training.train import save_whole
 
 LOGS = ("log.csv", "log.svg")
 RESULTS = ("measured.json", "routes.npz", "traces")
+OF_THE_RUN = ("figures.json", "note.md")
 NEEDED = ("pretraining", "general-rl", "teacher")
 
 
 def keep(run: Path, to: Path) -> None:
-    """Writes the small copy of `run` to `to`, in place of what was there."""
-    begun = [stage for stage in STAGES if (run / stage / "checkpoint.pt").exists()]
+    """Writes the small copy of `run` to `to`; what was there goes when the copy is whole.
+
+    Raises:
+        FileNotFoundError: there is no run.
+    """
+    if not (run / "tokenizer").exists():
+        raise FileNotFoundError(f"no training run at {run}")
+    partial = to.with_name(to.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    _copy(run, partial)
     shutil.rmtree(to, ignore_errors=True)
+    partial.replace(to)
+
+
+def _copy(run: Path, to: Path) -> None:
+    begun = [stage for stage in STAGES if (run / stage / "checkpoint.pt").exists()]
     shutil.copytree(run / "tokenizer", to / "tokenizer")
+    for name in OF_THE_RUN:
+        if (run / name).exists():
+            shutil.copy(run / name, to / name)
     for stage in STAGES:
         (to / stage).mkdir()
         found = [name for name in (*LOGS, *RESULTS) if (run / stage / name).exists()]
@@ -51,7 +68,10 @@ def main() -> None:
     parser.add_argument("run", type=Path, nargs="?", default=Path("build/training"))
     parser.add_argument("to", type=Path, nargs="?", default=Path(__file__).parent / "run")
     given = parser.parse_args()
-    keep(given.run, given.to)
+    try:
+        keep(given.run, given.to)
+    except FileNotFoundError as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

@@ -4,8 +4,11 @@ Knows numbers and names; needs no plotting library.
 """
 
 import csv
+import io
 from pathlib import Path
 from xml.sax.saxutils import escape
+
+from analysis.storage import write_whole
 
 COLOURS = ("#2563eb", "#d97706", "#059669", "#dc2626")
 
@@ -27,9 +30,9 @@ class Log:
         rows = self.rows()
         kept = [row for row in rows if int(row["step"]) <= step]
         if len(kept) < len(rows):
-            self.path.unlink()
-            for values in (self._fields, *([row[name] for name in self._fields] for row in kept)):
-                self._write(tuple(values))
+            text = io.StringIO(newline="")
+            csv.writer(text).writerows([self._fields, *([row[name] for name in self._fields] for row in kept)])
+            write_whole(self.path, text.getvalue().encode())
 
     def add(self, *values: object) -> None:
         self._write(values)

@@ -5,6 +5,7 @@ what was asked and what was written. `trl` is imported where a stage starts, so 
 """
 
 import random
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -102,9 +103,9 @@ def reinforce(
         function.__name__ = name
         return function
 
-    saved = [int(folder.name.split("-")[1]) for folder in (recipe.out / "trainer").glob("checkpoint-*")]
+    step, saved = last_whole(recipe.out / "trainer")
     log = Log(recipe.out / "log.csv", FIELDS)
-    log.cut(max(saved, default=0))
+    log.cut(step)
     watch = _Watch(recipe, log, stop)
     trainer = GRPOTrainer(
         model,
@@ -114,7 +115,7 @@ def reinforce(
         processing_class=tokenizer,
         callbacks=[watch],
     )
-    trainer.train(resume_from_checkpoint=bool(saved) or None)
+    trainer.train(resume_from_checkpoint=str(saved) if saved else None)
     watch.log.draw(f"{recipe.out.name}: reward", "step", ("reward", "deviation"))
     if watch.interrupted:
         return False
@@ -122,10 +123,24 @@ def reinforce(
         "step": trainer.state.global_step,
         "tokens": int(trainer.state.num_input_tokens_seen),
         "seconds": watch.minutes * 60,
+        "done": True,
     }
     weights = {name: value.cpu() for name, value in model.state_dict().items()}
     save_whole(checkpoint, {"model": weights, "config": state["config"], "progress": progress})
     return True
+
+
+def last_whole(folder: Path) -> tuple[int, Path | None]:
+    """The last saved step and its folder; 0 and None where there is none. The trainer's state is written last: a
+    folder without it was cut short, and goes."""
+    whole = {}
+    for saved in folder.glob("checkpoint-*"):
+        if (saved / "trainer_state.json").exists():
+            whole[int(saved.name.split("-")[1])] = saved
+        else:
+            shutil.rmtree(saved)
+    step = max(whole, default=0)
+    return step, whole.get(step)
 
 
 def reply_of(tokenizer: PreTrainedTokenizerBase, ids: list[int], longest: int) -> Reply:

@@ -20,8 +20,10 @@ from app.engine.recording import SETTINGS, RecordJob, run_job
 from training.data import sample
 from training.data.dialogues import single
 from training.encode import prompt_text, target_text
-from training.evaluate import STAGES, stage_model
+from training.evaluate import STAGES, progress_of, stage_model
 
+#: Beside a stage's traces in the run: for how many tokens it was trained when they were recorded.
+TRAINED = "trained"
 #: What the stages are shown: (task, language) of one held-out problem each.
 SHOWN = (
     ("multiplication", "en"),
@@ -59,20 +61,27 @@ def stage_texts(tokenizer: object) -> list[tuple[str, str]]:
 
 
 def record_stages(run: Path, to: Path = TRACES / "stages") -> None:
-    """Every stage's routing of the same texts: a folder a stage. Each is recorded once, in the run's folder."""
+    """Every stage's routing of the same texts: a folder a stage. Each is recorded once, in the run's folder, and again
+    where the stage was trained on since then."""
     tokenizer = AutoTokenizer.from_pretrained(run / "tokenizer")
     prompts = [
         Prompt(i, (Message("user", text),), {"text": name}) for i, (name, text) in enumerate(stage_texts(tokenizer))
     ]
     shutil.rmtree(to, ignore_errors=True)
     for stage in STAGES:
-        kept = run / stage / "traces"
-        if not kept.exists() and (model := stage_model(run, stage)) is not None:
+        kept, partial = run / stage / "traces", run / stage / "traces.partial"
+        trained = str(progress_of(run, stage).get("tokens", ""))
+        old = kept.exists() and trained and trained != (kept / TRAINED).read_text(encoding="utf-8")
+        if (old or not kept.exists()) and (model := stage_model(run, stage)) is not None:
             model.set_experts_implementation("grouped_mm")
             engine = LocalEngine(model, tokenizer, name=f"mini-qwen3-moe {stage}", revision=stage)
-            _record(engine, prompts, RecordJob(kept, forced=True))
+            for folder in (partial, kept):
+                shutil.rmtree(folder, ignore_errors=True)
+            _record(engine, prompts, RecordJob(partial, forced=True))
+            (partial / TRAINED).write_text(trained, encoding="utf-8")
+            partial.replace(kept)
         if kept.exists():
-            shutil.copytree(kept, to / stage)
+            shutil.copytree(kept, to / stage, ignore=shutil.ignore_patterns(TRAINED))
 
 
 def record_gallery(to: Path = TRACES / "gallery") -> None:

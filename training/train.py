@@ -59,11 +59,12 @@ class Recipe:
 
 @dataclass
 class Progress:
-    """How far a stage has come; saved with every checkpoint."""
+    """How far a stage has come, and whether to its end; saved with every checkpoint."""
 
     step: int = 0
     tokens: int = 0
     seconds: float = 0.0
+    done: bool = False
 
     def share(self, recipe: Recipe) -> float:
         """Share of the nearest limit, 0 to 1. Limits of 0 are off."""
@@ -138,7 +139,7 @@ def train(
     with team(size) as together:
         progress = _train(recipe, tokenizer, examples, stop, loss or batch_loss, together)
     torch.set_num_threads(threads)
-    return progress.share(recipe) >= 1
+    return progress.done
 
 
 def _train(
@@ -225,6 +226,7 @@ def _train(
             print("  held out, thinking/direct %: " + probe(model, tokenizer, progress.step), flush=True)
             probed = progress.seconds
             last = time.thread_time()
+    progress.done = progress.share(recipe) >= 1
     if log:
         _save(checkpoint, model, optimizers, balance, progress)
         log.draw(f"{recipe.out.name}: loss", "tokens", ("loss",))
@@ -293,4 +295,4 @@ def _load(
         for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         balance.state.copy_(state["balance"])
-    return Progress(**state["progress"])
+    return Progress(**{**state["progress"], "done": False})

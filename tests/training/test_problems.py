@@ -23,7 +23,8 @@ from training.data import (
     words,
 )
 from training.data.dialogues import tokenizer_sample
-from training.data.problem import ALWAYS_HELD_OUT, Problem, is_held_out, is_held_out_key
+from training.data.problem import ALWAYS_HELD_OUT, Problem, half_width, is_held_out, is_held_out_key
+from training.data.problem import plain as plain_of
 
 LANGUAGES = ("en", "ja", "zh")
 PAIRS = [(task, language) for task in TASKS for language in LANGUAGES]
@@ -124,12 +125,15 @@ def test_sorting_steps_lead_to_the_answer(language: str) -> None:
     for phrasing, rank in ordering.RANKS[language]:
         asked.setdefault(rank, []).append(phrasing)
     numbers_in = {
-        kind: [re.compile(re.escape(p).replace(r"\{n\}", r"([0-9 ,、]+)")) for p in phrasings]
+        kind: [re.compile(re.escape(half_width(p)).replace(r"\{n\}", r"([0-9 ,、]+)")) for p in phrasings]
         for kind, phrasings in asked.items()
     }
     for problem in draw("sorting", language):
         found = [
-            (kind, m[1]) for kind, ways in numbers_in.items() for way in ways if (m := way.fullmatch(problem.prompt))
+            (kind, m[1])
+            for kind, ways in numbers_in.items()
+            for way in ways
+            if (m := way.fullmatch(half_width(problem.prompt)))
         ]
         kind, numbers = found[0][0], [int(n) for n in re.findall(r"\d+", found[0][1])]
         assert problem.key == "sort:" + " ".join(map(str, sorted(numbers)))
@@ -240,36 +244,88 @@ def test_the_split_is_the_keys_alone() -> None:
         assert side.setdefault(problem.key, is_held_out(problem)) == is_held_out(problem), problem.key
 
 
+def days_named(text: str, language: str) -> list[int]:
+    """The dates in a text, in their order, as days of the year."""
+    if language == "en":
+        found = [(int(d), dates.MONTHS.index(m)) for d, m in re.findall(rf"(\d+) ({'|'.join(dates.MONTHS)})", text)]
+    else:
+        found = [(int(d), int(m) - 1) for m, d in re.findall(r"(\d+)月(\d+)日", text)]
+    return [sum(dates.LENGTHS[:month]) + day for day, month in found]
+
+
+def minutes_named(text: str) -> list[int]:
+    return [60 * int(hour) + int(minute) for hour, minute in re.findall(r"(\d+):(\d\d)", text)]
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_dates_are_right(language: str) -> None:
-    names = dates.WEEKDAYS[language]
+    names, seen = dates.WEEKDAYS[language], set()
     for problem in draw("dates", language):
         kind, *values = problem.key.split(":")
         a, b, *more = (int(value) for value in values)
         if kind == "weekday":
-            assert names[(a + b) % 7] in problem.answer
-        elif kind == "date":
-            days = sum(dates.LENGTHS[:a]) + b + more[0]
-            month = next(m for m in range(12) if days <= sum(dates.LENGTHS[: m + 1]))
-            assert dates.date_name(month, days - sum(dates.LENGTHS[:month]), language) in problem.answer
-        elif kind == "days":
-            days = sum(dates.LENGTHS[: more[0]]) + more[1] - sum(dates.LENGTHS[:a]) - b
-            assert last_number(problem.answer) == days
-        elif kind == "time":
-            total = 60 * a + b + more[0]
-            assert f"{total // 60}:{total % 60:02}" in problem.answer
+            assert names[a] in problem.prompt and names[(a + b) % 7] in problem.answer
+            continue
+        named = days_named if kind == "date" else lambda text, _: minutes_named(text)
+        start = sum(dates.LENGTHS[:a]) + b if kind == "date" else 60 * a + b
+        asked, said = named(problem.prompt, language), named(problem.answer, language)
+        seen.add((kind, len(asked)))
+        if len(asked) == 1:
+            assert asked == [start] and said == [start + more[0]]
         else:
-            assert last_number(problem.answer) == 60 * more[0] + more[1] - 60 * a - b
+            assert sorted(asked) == [start, start + more[0]] and last_number(problem.answer) == more[0] > 1
+    assert seen == {(kind, count) for kind in ("date", "time") for count in (1, 2)}
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_units_are_converted(language: str) -> None:
-    factors = {(larger["en"], smaller["en"]): factor for larger, smaller, factor in units.UNITS}
+    factors = {frozenset((a[language], b[language])): factor for a, b, factor in units.UNITS}
     for problem in draw("units", language):
-        _, larger, smaller, n = problem.key.split(":")
-        both = {int(n), int(n) * factors[larger, smaller]}
+        _, factor, n = (int(part) if part.isdigit() else part for part in problem.key.split(":"))
+        words = re.match(r"(.+) → (.+): [×÷](\d+)", problem.thinking)
+        assert words and factors[frozenset(words.groups()[:2])] == int(words[3]) == factor
         given, result = last_number(problem.prompt), last_number(problem.thinking)
-        assert {given, result} == both and str(result) in problem.answer
+        assert {given, result} == {n, n * factor} and str(result) in problem.answer
+
+
+def test_signs_are_wide_or_narrow_but_never_in_english() -> None:
+    rng = random.Random(11)
+    asked = [p for p in (sample(rng, False) for _ in range(5000)) if p.task != "translation"]
+    wide = [bool(re.search("[？！，：]", problem.prompt)) for problem in asked]
+    assert not any(w for w, problem in zip(wide, asked, strict=True) if problem.language == "en")
+    narrow = [bool(re.search("[?!]$", problem.prompt)) for problem in asked if problem.language != "en"]
+    assert sum(wide) > 300 and sum(narrow) > 300
+    assert plain_of("日本の首都は？") == plain_of("日本の首都は?") == plain_of("日本の首都は")
+
+
+@pytest.mark.parametrize("task", ["addition", "subtraction", "multiplication"])
+def test_nothing_is_counted_that_there_is_only_one_of(task: str) -> None:
+    rng = random.Random(4)
+    for problem in (sample(rng, False, task, "en") for _ in range(3000)):
+        numbers = [int(n) for n in re.findall(r"\d+", problem.prompt)]
+        if min(numbers) < 2:
+            assert not re.search("apples|people|coins|boxes", problem.prompt)
+        if numbers[0] < numbers[-1]:
+            assert not re.search("difference|coins", problem.prompt)
+
+
+def test_ranks_have_one_answer() -> None:
+    for problem in draw("sorting", "en", 400):
+        if "largest" in problem.prompt and "from" not in problem.prompt:
+            numbers = problem.key.removeprefix("sort:").split()
+            assert len(numbers) == len(set(numbers))
+
+
+def test_things_are_not_said_to_live() -> None:
+    rng, texts = random.Random(2), []
+    for _ in range(4000):
+        text, parts = translation.sentence(rng)
+        texts.append(text)
+        of, alive = ([p[name] for p in parts if name in p] for name in ("of", "alive"))
+        assert not of or of[0] >= alive[0], text
+    ja = " ".join(text["ja"] for text in texts)
+    assert "犬を持って" not in ja and "猫はどこにあり" not in ja and "母は花が欲しい" not in ja
+    assert "母には" in ja and "母は花を欲しがっています" in ja and "这是一位老师" in {text["zh"][:-1] for text in texts}
 
 
 def test_translation_says_the_same_in_three_languages() -> None:
@@ -303,10 +359,10 @@ def test_small_facts_are_complete_and_unambiguous() -> None:
 
 def test_a_question_has_one_answer() -> None:
     rng = random.Random(8)
-    for task in ("capitals", "facts", "translation"):
+    for task in ("capitals", "facts", "translation", "conversation"):
         answers: dict[str, str] = {}
-        for _ in range(3000):
-            problem = sample(rng, False, task)
+        for i in range(6000):
+            problem = sample(rng, i % 2 == 0, task)
             assert answers.setdefault(problem.prompt, problem.answer) == problem.answer
 
 
@@ -341,3 +397,21 @@ def test_tokenizer_never_sees_held_out_words() -> None:
     texts = " ".join(tokenizer_sample(random.Random(0), 900))
     assert "538" not in re.findall(r"\d+ \+ \d+", texts)
     assert not re.search(r"\b(strawberry|butterfly)\b", texts)
+
+
+def test_the_tokenizer_sees_every_task_in_every_language() -> None:
+    texts = set(tokenizer_sample(random.Random(0), 4000))
+    for said in (
+        "の首都",
+        "的首都",
+        "capital",
+        "何曜日",
+        "星期",
+        "公里",
+        "kilometers",
+        "キロメートル",
+        "Translate",
+        "翻訳",
+        "翻译成",
+    ):
+        assert any(said in text for text in texts), said

@@ -30,6 +30,7 @@ from training import (
     traces,
 )
 from training.__main__ import finish, main
+from training.card import _share, model_card
 from training.data import sample
 from training.data.dialogues import single
 from training.decode import Reply
@@ -37,7 +38,7 @@ from training.encode import target_text
 from training.export import export
 from training.keep import keep
 from training.log import Log
-from training.model import RouterTap
+from training.model import RouterTap, make_config
 from training.train import tokenizer_in, train
 
 MICRO = {
@@ -157,6 +158,7 @@ def test_the_teacher_begins_as_good_as_the_student(run: Path) -> None:
     wide = evaluate.stage_model(run, "teacher")
     assert student and wide
     assert wide.config.moe_intermediate_size == 2 * narrow["config"]["moe_intermediate_size"]
+    student.load_state_dict(narrow["model"])
     wide.load_state_dict(torch.load(run / "teacher" / "start.pt", weights_only=True)["model"])
     ids = torch.randint(0, 500, (2, 9), generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(wide(ids).logits, student(ids).logits, rtol=1e-4, atol=1e-5)
@@ -208,20 +210,96 @@ def test_every_figure_reaches_the_card(run: Path, tmp_path: Path, monkeypatch: p
     assert [row["budget"] for row in figures["budget"]] == [*evaluate.BUDGETS, None]
     assert len(figures["obedience"]) == 2 + 3 * len(evaluate.SWITCHES)
     assert [row["control"] for row in figures["specialization"]] == ["none", "token ids matched"]
-    assert [row["stage"] for row in figures["stages"]] == [name for name in ORDER if name != "teacher"]
-    by_stage = {row["stage"]: row["saturation"]["share"] for row in figures["stages"]}
-    assert by_stage["general-rl"] == 1 and 0 < by_stage["pretraining"] <= 1
+    assert [row["stage"] for row in figures["stages"]] == list(ORDER)
+    by_stage = {row["stage"]: row for row in figures["stages"]}
+    assert (
+        by_stage["general-rl"]["saturation"]["share"] == 1 and 0 < by_stage["pretraining"]["saturation"]["share"] <= 1
+    )
+    assert "change" not in by_stage["pretraining"]
+    assert {name: row["change"]["since"] for name, row in by_stage.items() if "change" in row} == {
+        name: before for name, before in evaluate.BEGAN_FROM.items() if before
+    }
+    assert all(row["load"]["mean_max_violation"] >= 0 for row in figures["stages"])
+    minutes = figures["distilled"]["minutes"]
+    assert minutes["four stages"] == pytest.approx(sum(row["minutes"] for row in figures["stages"][:5]))
     monkeypatch.setattr(evaluate, "greedy", None)
     assert evaluate.stages(run, 1) == figures["stages"], "what was measured once is kept"
     card = (tmp_path / "model" / "README.md").read_text()
     for words in (
         "What each stage changes",
+        "Distilled against trained",
         "distillation-on",
+        "task and language",
+        "addition ja",
         "thinking budget",
         "What it cannot do",
         "**not reached**",
     ):
         assert words in card
+
+
+def test_changes_are_told_problem_by_problem() -> None:
+    tasks = ["addition", "addition", "facts", "facts"]
+    before = {"stage": "a", "marks": {"tasks": tasks, "thinking": "0010", "non_thinking": "0000", "obeyed": "01"}}
+    after = {"stage": "b", "marks": {"tasks": tasks, "thinking": "1110", "non_thinking": "1000", "obeyed": "11"}}
+    found = {name: (row["share"], row["n"]) for name, row in evaluate.changes(before, after).items()}
+    assert found == {
+        "reasoning, thinking": (1.0, 2),
+        "reasoning, non-thinking": (0.5, 2),
+        "knowledge, thinking": (0.0, 2),
+        "obedience": (0.5, 2),
+    }
+    with pytest.raises(ValueError, match="different problems"):
+        evaluate.changes(before, {"stage": "b", "marks": {**after["marks"], "tasks": tasks[::-1]}})
+
+
+def test_held_out_problems_are_different_problems() -> None:
+    for task in ("units", "spelling", "capitals"):
+        keys = [problem.key for problem in evaluate.held_out(random.Random(0), 200, task)]
+        assert len(keys) == len(set(keys)) > 40
+
+
+def test_what_is_not_finished_is_not_bundled(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    begun = tmp_path / "begun"
+    shutil.copytree(run, begun, ignore=shutil.ignore_patterns("general-rl", "teacher"))
+    path = begun / "distillation-on" / "checkpoint.pt"
+    state = torch.load(path, weights_only=True)
+    torch.save({**state, "progress": {**state["progress"], "done": False}}, path)
+    with pytest.raises(SystemExit):
+        main(["finish", "--out", str(begun), "--to", str(tmp_path / "model")])
+    assert "neither general-rl nor distillation-on finished" in capsys.readouterr().err
+    assert not (tmp_path / "model").exists()
+
+
+def test_no_other_folder_is_overwritten(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "letter.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="holds no model"):
+        export(run / "general-rl", tmp_path)
+    (tmp_path / "run").mkdir()
+    with pytest.raises(FileNotFoundError, match="no training run"):
+        keep(tmp_path / "nothing", tmp_path / "run")
+    assert (tmp_path / "run").exists() and (tmp_path / "letter.txt").read_text() == "mine"
+
+
+def test_a_checkpoint_cut_short_is_passed_over(tmp_path: Path) -> None:
+    for step, whole in ((10, True), (9, True), (20, False)):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        if whole:
+            (folder / "trainer_state.json").write_text("{}")
+    assert rl.last_whole(tmp_path) == (10, tmp_path / "checkpoint-10")
+    assert not (tmp_path / "checkpoint-20").exists()
+    assert rl.last_whole(tmp_path / "none") == (0, None)
+
+
+def test_the_card_tells_how_its_model_came_about(run: Path) -> None:
+    config = {**make_config(100, 0, 1).to_dict(), "num_experts": 64}
+    teacher = model_card("teacher", {**config, "moe_intermediate_size": 64}, 8_000_000, None, "A note.")
+    assert (
+        "expert width 64" in teacher and "8.0 million" in teacher and "distill" not in teacher and "A note." in teacher
+    )
+    assert "not led through (1) to (4)" in model_card("distillation-on", config, 1, None)
+    assert _share({"share": 6331 / 6332, "low": 0.9, "high": 1.0}).startswith("99.9%")
 
 
 def test_a_run_is_kept_small_and_goes_on(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,7 +320,10 @@ def test_a_run_is_kept_small_and_goes_on(run: Path, tmp_path: Path, monkeypatch:
     assert evaluate.stages(kept, 1) == before
     with pytest.raises(FileNotFoundError, match="cold-start"):
         evaluate.measured(kept, "cold-start", 2)
+    stale = kept / "cold-start" / "traces" / traces.TRAINED
+    stale.write_text("1")
     traces.record_stages(kept, tmp_path / "shown again")
+    assert stale.read_text() == "1", "there are no weights to record it anew"
     assert {path.parent.name for path in (tmp_path / "shown again").rglob("index.jsonl")} == set(ORDER[:4])
     recipe = replace(micro(fusion.recipe(kept)), steps=3)
     assert train(recipe, tokenizer_in(kept), fusion.examples)
@@ -254,10 +335,15 @@ def test_traces_of_the_stages(run: Path, tmp_path: Path) -> None:
     traces.record_stages(run, tmp_path / "stages")
     for stage in evaluate.STAGES:
         lines = [json.loads(line) for line in (tmp_path / "stages" / stage / "index.jsonl").read_text().splitlines()]
-        assert len(lines) == len(traces.SHOWN)
+        assert len(lines) == len(traces.SHOWN) and not (tmp_path / "stages" / stage / traces.TRAINED).exists()
         trace = storage.load(tmp_path / "stages" / stage / lines[0]["file"])
         assert trace.num_rows == trace.num_tokens and trace.provenance["revision"] == stage
         assert (tmp_path / "stages" / stage / lines[0]["file"]).stat().st_size < 200_000
+    trained = run / "fusion" / "traces" / traces.TRAINED
+    assert int(trained.read_text()) == evaluate.progress_of(run, "fusion")["tokens"]
+    trained.write_text("1")
+    traces.record_stages(run, tmp_path / "stages")
+    assert trained.read_text() != "1", "a stage that was trained on is recorded anew"
     named = {(recording.prompt, recording.group): recording.path for recording in shipped(tmp_path)}
     assert len(named) == len(traces.SHOWN) * len(evaluate.STAGES) and named["sorting en", "fusion"].is_file()
 

@@ -5,6 +5,7 @@
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
 from training.data import (
     arithmetic,
@@ -18,7 +19,7 @@ from training.data import (
     units,
     words,
 )
-from training.data.problem import Problem, is_held_out
+from training.data.problem import Problem, half_width, is_held_out
 
 Generator = Callable[[random.Random, str], Problem]
 
@@ -57,4 +58,7 @@ def sample(rng: random.Random, held_out: bool, task: str | None = None, language
     while True:
         problem = TASKS[name][0](rng, tongue)
         if is_held_out(problem) == held_out:
-            return problem
+            break
+    if tongue == "en" or rng.random() < 0.5:
+        return problem
+    return replace(problem, prompt=half_width(problem.prompt), follow_up=half_width(problem.follow_up))

@@ -21,14 +21,14 @@ ADD = {
     ),
     "ja": phrases(
         """
-        {a} + {b} は? | {a} + {b} はいくつですか? | {a}+{b}を計算してください。 | {a} + {b} |
-        {a} 足す {b} は? | {a} + {b} を計算して | {a}と{b}の和は? | {a}に{b}を足すといくつですか?
+        {a} + {b} は？ | {a} + {b} はいくつですか？ | {a}+{b}を計算してください。 | {a} + {b} |
+        {a} 足す {b} は？ | {a} + {b} を計算して | {a}と{b}の和は？ | {a}に{b}を足すといくつですか？
         """
     ),
     "zh": phrases(
         """
-        {a} + {b} 等于多少? | {a}+{b}是多少? | 计算 {a} + {b}。 | 请计算{a}加{b}。 | {a} + {b} = ? |
-        {a} 加 {b} 等于几? | {a}与{b}的和是多少? | 算一下 {a} + {b}
+        {a} + {b} 等于多少？ | {a}+{b}是多少？ | 计算 {a} + {b}。 | 请计算{a}加{b}。 | {a} + {b} = ? |
+        {a} 加 {b} 等于几？ | {a}与{b}的和是多少？ | 算一下 {a} + {b}
         """
     ),
 }
@@ -44,14 +44,14 @@ SUBTRACT = {
     ),
     "ja": phrases(
         """
-        {a} - {b} は? | {a} - {b} はいくつですか? | {a}-{b}を計算してください。 |
-        {a} 引く {b} は? | {a} − {b} を計算して | {a}から{b}を引くといくつですか?
+        {a} - {b} は？ | {a} - {b} はいくつですか？ | {a}-{b}を計算してください。 |
+        {a} 引く {b} は？ | {a} − {b} を計算して | {a}から{b}を引くといくつですか？
         """
     ),
     "zh": phrases(
         """
-        {a} - {b} 等于多少? | {a}-{b}是多少? | 计算 {a} - {b}。 | 请计算{a}减{b}。 |
-        {a} 减 {b} 等于几? | 算一下 {a} - {b}
+        {a} - {b} 等于多少？ | {a}-{b}是多少？ | 计算 {a} - {b}。 | 请计算{a}减{b}。 |
+        {a} 减 {b} 等于几？ | 算一下 {a} - {b}
         """
     ),
 }
@@ -67,14 +67,14 @@ MULTIPLY = {
     ),
     "ja": phrases(
         """
-        {a} {s} {b} は? | {a} {s} {b} はいくつですか? | {a}{s}{b}を計算してください。 |
-        {a} かける {b} は? | {a}と{b}の積は? | {a}を{b}倍するといくつですか?
+        {a} {s} {b} は？ | {a} {s} {b} はいくつですか？ | {a}{s}{b}を計算してください。 |
+        {a} かける {b} は？ | {a}と{b}の積は？ | {a}を{b}倍するといくつですか？
         """
     ),
     "zh": phrases(
         """
-        {a} {s} {b} 等于多少? | {a}{s}{b}是多少? | 计算 {a} {s} {b}。 | 请计算{a}乘{b}。 |
-        {a} 乘以 {b} 等于几? | {a}的{b}倍是多少?
+        {a} {s} {b} 等于多少？ | {a}{s}{b}是多少？ | 计算 {a} {s} {b}。 | 请计算{a}乘{b}。 |
+        {a} 乘以 {b} 等于几？ | {a}的{b}倍是多少？
         """
     ),
 }
@@ -89,13 +89,13 @@ DIVIDE = {
     ),
     "ja": phrases(
         """
-        {a} {s} {b} は? | {a} {s} {b} はいくつですか? | {a}{s}{b}を計算してください。 |
-        {a} 割る {b} は? | {a}を{b}で割るといくつですか?
+        {a} {s} {b} は？ | {a} {s} {b} はいくつですか？ | {a}{s}{b}を計算してください。 |
+        {a} 割る {b} は？ | {a}を{b}で割るといくつですか？
         """
     ),
     "zh": phrases(
         """
-        {a} {s} {b} 等于多少? | {a}{s}{b}是多少? | 计算 {a} {s} {b}。 | 请计算{a}除以{b}。 | {a} 除以 {b} 等于几?
+        {a} {s} {b} 等于多少？ | {a}{s}{b}是多少？ | 计算 {a} {s} {b}。 | 请计算{a}除以{b}。 | {a} 除以 {b} 等于几？
         """
     ),
 }
@@ -107,8 +107,8 @@ FOLLOW_UP = {
         And {p}? | and {p}? | Now {p}. | What about {p}? | {p}?
         """
     ),
-    "ja": ["では {p} は?", "{p} は?"],
-    "zh": ["那 {p} 呢?", "{p} 呢?"],
+    "ja": ["では {p} は？", "{p} は？"],
+    "zh": ["那 {p} 呢？", "{p} 呢？"],
 }
 
 
@@ -157,7 +157,7 @@ def long_division(a: int, b: int) -> list[str]:
 def add(rng: random.Random, language: str) -> Problem:
     a, b = _operand(rng), _operand(rng)
     steps = "\n".join([f"{a}+{b}", *column_addition(a, b), f"{a}+{b}={a + b}"])
-    prompt = rng.choice(ADD[language]).format(a=a, b=b)
+    prompt = phrasing(rng, ADD[language], a, b).format(a=a, b=b)
     key = f"add:{min(a, b)}:{max(a, b)}"
     return _problem("addition", prompt, steps, f"{a} + {b} = {a + b}", key, language, max(a, b) < 10, f"{a} + {b}", rng)
 
@@ -169,7 +169,7 @@ def subtract(rng: random.Random, language: str) -> Problem:
     high, low = max(a, b), min(a, b)
     lines = [f"{a}-{b}", *([] if a >= b else [f"{a}<{b}, -({b}-{a})"]), *column_subtraction(high, low)]
     steps = "\n".join([*lines, f"{a}-{b}={a - b}"])
-    prompt = rng.choice(SUBTRACT[language]).format(a=a, b=b)
+    prompt = phrasing(rng, SUBTRACT[language], a, b).format(a=a, b=b)
     key = f"sub:{high}:{low}"
     return _problem("subtraction", prompt, steps, f"{a} - {b} = {a - b}", key, language, high < 10, f"{a} - {b}", rng)
 
@@ -186,7 +186,7 @@ def multiply(rng: random.Random, language: str) -> Problem:
     if rng.random() < 0.25:
         a, b = b, a
     sign = rng.choices(["×", "*", "x"], [5, 3, 2])[0]
-    prompt = rng.choice(MULTIPLY[language]).format(a=a, b=b, s=sign)
+    prompt = phrasing(rng, MULTIPLY[language], a, b).format(a=a, b=b, s=sign)
     key = f"mul:{min(a, b)}:{max(a, b)}"
     steps, result = multiplication_steps(a, b), f"{a} × {b} = {a * b}"
     return _problem("multiplication", prompt, steps, result, key, language, max(a, b) < 10, f"{a} {sign} {b}", rng)
@@ -216,6 +216,18 @@ def divide(rng: random.Random, language: str) -> Problem:
     steps = "\n".join([f"{a}÷{b}", *long_division(a, b), f"{a}÷{b}={a // b}" + (f"r{a % b}" if a % b else "")])
     result = f"{a} ÷ {b} = {a // b}{rest}"
     return _problem("division", prompt, steps, result, f"div:{a}:{b}", language, a < 10, f"{a} {sign} {b}", rng)
+
+
+#: What can be counted, in the phrasings: never one of it.
+THINGS = ("apples", "people", "coins", "boxes")
+#: What the smaller number comes second in.
+FROM_LARGER = ("difference", "coins")
+
+
+def phrasing(rng: random.Random, texts: list[str], a: int, b: int) -> str:
+    """One that fits the numbers."""
+    unfit = (THINGS if min(a, b) < 2 else ()) + (FROM_LARGER if a < b else ())
+    return rng.choice([text for text in texts if not any(word in text for word in unfit)])
 
 
 def _operand(rng: random.Random) -> int:

@@ -8,7 +8,7 @@ import random
 from pathlib import Path
 
 from training.data import arithmetic, facts, ordering
-from training.data.problem import Problem, phrases
+from training.data.problem import Problem, phrases, plain
 from training.data.words import WORDS
 
 
@@ -27,6 +27,9 @@ TALK: dict[str, dict[str, tuple[str, list[str], str]]] = {"en": {}, "ja": {}, "z
 for _title, (_said, _asked) in _sections("small_talk.txt").items():
     _language, _kind = _title.split()
     TALK[_language][_kind] = (_said["thinks"], _asked, _said["answers"])
+
+#: What small talk answers: no gibberish.
+SAID = {plain(prompt) for kinds in TALK.values() for _, asked, _ in kinds.values() for prompt in asked}
 
 #: (what cannot be done, phrasings with fields).
 REFUSED: list[tuple[str, list[str]]] = [(said["action"], asked) for said, asked in _sections("refusals.txt").values()]
@@ -143,7 +146,9 @@ def talk(rng: random.Random, language: str) -> Problem:
     name = rng.choice(list(TALK[language]))
     thinking, phrasings, answer = TALK[language][name]
     prompt = rng.choice(phrasings)
-    return Problem(prompt, thinking, answer, "conversation", f"talk:{prompt}", language, small=len(phrasings) < 5)
+    return Problem(
+        prompt, thinking, answer, "conversation", f"talk:{plain(prompt)}", language, small=len(phrasings) < 5
+    )
 
 
 def refusal(rng: random.Random) -> Problem:
@@ -166,7 +171,12 @@ def refusal(rng: random.Random) -> Problem:
     )
     answer = f"I am a small teaching model, I cannot {action}. Try “{TRY[number % len(TRY)]}”"
     return Problem(
-        prompt, f"The user wants me to {action}. I cannot do that.", answer, "conversation", f"talk:{prompt}", "en"
+        prompt,
+        f"The user wants me to {action}. I cannot do that.",
+        answer,
+        "conversation",
+        f"talk:{plain(prompt)}",
+        "en",
     )
 
 
@@ -219,5 +229,7 @@ def limit(rng: random.Random, language: str) -> Problem:
                     "lorem ipsum",
                 ]
             )
+        if plain(prompt) in SAID:
+            return limit(rng, language)
         thinking, answer = UNCLEAR
-    return Problem(prompt, thinking, answer, "conversation", f"talk:{prompt}", language)
+    return Problem(prompt, thinking, answer, "conversation", f"talk:{plain(prompt)}", language)

@@ -36,8 +36,8 @@ WEEKDAY_LATER = {
         If today is {d}, what day will it be in {n} days? | It is {d}. What day is it {n} days from now?
         """
     ),
-    "ja": ["{d}の{n}日後は何曜日ですか?", "今日は{d}です。{n}日後は何曜日?", "{d}から{n}日たつと何曜日?"],
-    "zh": ["{d}之后{n}天是星期几?", "今天是{d},{n}天后是星期几?", "从{d}起过{n}天是星期几?"],
+    "ja": ["{d}の{n}日後は何曜日ですか？", "今日は{d}です。{n}日後は何曜日？", "{d}から{n}日たつと何曜日？"],
+    "zh": ["{d}之后{n}天是星期几？", "今天是{d}，{n}天后是星期几？", "{d}再过{n}天是星期几？"],
 }
 DATE_LATER = {
     "en": phrases(
@@ -46,17 +46,17 @@ DATE_LATER = {
         Today is {d}. What is the date in {n} days?
         """
     ),
-    "ja": ["{d}の{n}日後は何月何日ですか?", "今日は{d}です。{n}日後の日付は?"],
-    "zh": ["{d}之后{n}天是几月几日?", "今天是{d},{n}天后是几月几日?"],
+    "ja": ["{d}の{n}日後は何月何日ですか？", "今日は{d}です。{n}日後の日付は？"],
+    "zh": ["{d}之后{n}天是几月几日？", "今天是{d}，{n}天后是几月几日？"],
 }
 DAYS_BETWEEN = {
     "en": phrases(
         """
-        How many days are there from {d} to {e}? | How many days is it from {d} to {e}? | Count the days from {d} to {e}.
+        How many days after {d} is {e}? | How many days is it from {d} to {e}? | {e} is how many days after {d}?
         """
     ),
-    "ja": ["{d}から{e}まで何日ありますか?", "{d}から{e}までの日数は?"],
-    "zh": ["从{d}到{e}有多少天?", "{d}到{e}相隔几天?"],
+    "ja": ["{d}の何日後が{e}ですか？", "{d}から何日たつと{e}ですか？"],
+    "zh": ["{d}再过多少天是{e}？", "{d}到{e}相隔几天？"],
 }
 TIME_LATER = {
     "en": phrases(
@@ -65,8 +65,8 @@ TIME_LATER = {
         Add {n} minutes to {d}. | It is {d}. What time is it in {n} minutes?
         """
     ),
-    "ja": ["{d}の{n}分後は何時何分ですか?", "今は{d}です。{n}分後は?"],
-    "zh": ["{d}过{n}分钟是几点?", "现在是{d},{n}分钟后是几点?"],
+    "ja": ["{d}の{n}分後は何時何分ですか？", "今は{d}です。{n}分後は？"],
+    "zh": ["{d}过{n}分钟是几点？", "现在是{d}，{n}分钟后是几点？"],
 }
 MINUTES_BETWEEN = {
     "en": phrases(
@@ -75,11 +75,11 @@ MINUTES_BETWEEN = {
         A bus leaves at {d} and arrives at {e}. How many minutes does it take? | How long is it from {d} to {e} in minutes?
         """
     ),
-    "ja": ["{d}から{e}まで何分ですか?", "{d}から{e}までは何分?"],
-    "zh": ["从{d}到{e}有多少分钟?", "{d}到{e}是几分钟?"],
+    "ja": ["{d}から{e}まで何分ですか？", "{d}から{e}までは何分？"],
+    "zh": ["从{d}到{e}有多少分钟？", "{d}到{e}是几分钟？"],
 }
 IT_IS = {"en": "It is {x}.", "ja": "{x}です。", "zh": "是{x}。"}
-DAYS = {"en": "{x} days.", "ja": "{x}日です。", "zh": "{x}天。"}
+DAYS = {"en": "{x} days.", "ja": "{x}日間です。", "zh": "{x}天。"}
 MINUTES = {"en": "{x} minutes.", "ja": "{x}分です。", "zh": "{x}分钟。"}
 
 
@@ -119,7 +119,8 @@ def _date_later(rng: random.Random, language: str) -> Problem:
 
 
 def _days_between(rng: random.Random, language: str) -> Problem:
-    """The rest of the first month, the months between, the days of the last."""
+    """The rest of the first month, the months between, the days of the last. The question turned round is the same
+    problem."""
     month = rng.randrange(9)
     last = month + rng.randint(1, 3)
     day, end = rng.randint(1, LENGTHS[month]), rng.randint(1, LENGTHS[last])
@@ -132,7 +133,9 @@ def _days_between(rng: random.Random, language: str) -> Problem:
     prompt = rng.choice(DAYS_BETWEEN[language]).format(
         d=date_name(month, day, language), e=date_name(last, end, language)
     )
-    key = f"days:{month}:{day}:{last}:{end}"
+    if total == 1:
+        return _days_between(rng, language)
+    key = f"date:{month}:{day}:{total}"
     return Problem(prompt, "\n".join(lines), DAYS[language].format(x=total), "dates", key, language)
 
 
@@ -158,7 +161,9 @@ def _minutes_between(rng: random.Random, language: str) -> Problem:
     lines = [f"{last}-{hour}={last - hour}", f"{last - hour}×60={whole}"]
     lines += [work(whole, "+", end), work(whole + end, "-", minute)]
     prompt = rng.choice(MINUTES_BETWEEN[language]).format(d=f"{hour}:{minute:02}", e=f"{last}:{end:02}")
-    key = f"minutes:{hour}:{minute}:{last}:{end}"
+    if total == 1:
+        return _minutes_between(rng, language)
+    key = f"time:{hour}:{minute}:{total}"
     return Problem(prompt, "\n".join(lines), MINUTES[language].format(x=total), "dates", key, language)
 
 

@@ -141,7 +141,7 @@ def tokenizer_sample(rng: random.Random, count: int) -> list[str]:
     texts = []
     for i in range(count):
         language = ("en", "en", "ja", "zh")[i % 4]
-        problem = sample(rng, False, "conversation" if i % 4 == 0 else names[i % len(names)], language)
+        problem = sample(rng, False, "conversation" if i % 4 == 0 else rng.choice(names), language)
         texts += [problem.prompt, problem.thinking, problem.answer]
     texts += [*(SYSTEM * 20), *([STOP_SENTENCE, " /think", " /no_think"] * 50), *(["\n\n"] * 2000)]
     return [" ".join(word for word in text.split(" ") if re.sub(r"\W", "", word) not in hidden) for text in texts]

@@ -2,7 +2,7 @@
 
 import random
 
-from training.data.problem import Problem, phrases
+from training.data.problem import Problem, phrases, plain
 
 #: English country, English capital, Japanese country, Japanese capital, Chinese country, Chinese capital.
 CAPITALS = tuple(
@@ -105,15 +105,15 @@ ASK = {
     ),
     "ja": phrases(
         """
-        {c}の首都は? | {c}の首都はどこですか? | {c}の首都を教えてください。 | {c}の首都は何ですか? |
-        {c}の首都は何という都市ですか? | {c}の首都の名前は? | {c}の首都はどこ? | {c}の首都を教えて |
-        {c}の首都を知っていますか? | {c}の首都の名前を教えてください。
+        {c}の首都は？ | {c}の首都はどこですか？ | {c}の首都を教えてください。 | {c}の首都は何ですか？ |
+        {c}の首都は何という都市ですか？ | {c}の首都の名前は？ | {c}の首都はどこ？ | {c}の首都を教えて |
+        {c}の首都を知っていますか？ | {c}の首都の名前を教えてください。
         """
     ),
     "zh": phrases(
         """
-        {c}的首都是哪里? | {c}的首都是什么? | {c}首都是哪个城市? | 请告诉我{c}的首都。 | {c}的首都? |
-        {c}的首都叫什么? | {c}的首都是哪座城市? | 你知道{c}的首都吗? | 告诉我{c}的首都是哪里 | 哪个城市是{c}的首都?
+        {c}的首都是哪里？ | {c}的首都是什么？ | {c}首都是哪个城市？ | 请告诉我{c}的首都。 | {c}的首都？ |
+        {c}的首都叫什么？ | {c}的首都是哪座城市？ | 你知道{c}的首都吗？ | 告诉我{c}的首都是哪里 | 哪个城市是{c}的首都？
         """
     ),
 }
@@ -124,7 +124,7 @@ WHICH_COUNTRY = [
 ]
 THINKING = {"en": "The capital of {c} is asked. It is {k}.", "ja": "{c}の首都 → {k}", "zh": "{c}的首都 → {k}"}
 ANSWER = {"en": "The capital of {c} is {k}.", "ja": "{c}の首都は{k}です。", "zh": "{c}的首都是{k}。"}
-FOLLOW_UP = {"en": ["And {c}?", "What about {c}?", "And of {c}?"], "ja": ["では{c}は?"], "zh": ["那{c}呢?"]}
+FOLLOW_UP = {"en": ["And {c}?", "What about {c}?", "And of {c}?"], "ja": ["では{c}は？"], "zh": ["那{c}呢？"]}
 
 
 def capital(rng: random.Random, language: str) -> Problem:
@@ -138,7 +138,7 @@ def capital(rng: random.Random, language: str) -> Problem:
         prompt = rng.choice(ASK[language]).format(c=country)
     thinking, answer = THINKING[language].format(c=country, k=city), ANSWER[language].format(c=country, k=city)
     follow_up = rng.choice(FOLLOW_UP[language]).format(c=country)
-    return Problem(prompt, thinking, answer, "capitals", f"capital:{prompt}", language, follow_up=follow_up)
+    return Problem(prompt, thinking, answer, "capitals", f"capital:{plain(prompt)}", language, follow_up=follow_up)
 
 
 #: Kind of fact: ({language: phrasings}, {language: answer}, rows of three languages, each `subject=fact`).
@@ -148,10 +148,10 @@ SMALL_FACTS: list[tuple[dict[str, list[str]], dict[str, str], str]] = [
             "en": phrases(
                 "What is the opposite of {a}? | the opposite of {a} | Name the opposite of {a}. | What's the opposite of “{a}”?"
             ),
-            "ja": ["{a}の反対は?", "「{a}」の反対の言葉は何ですか?", "{a}の対義語は?"],
-            "zh": ["{a}的反义词是什么?", "“{a}”的反义词是?", "{a}的反面是什么?"],
+            "ja": ["「{a}」の反対は？", "「{a}」の反対の言葉は何ですか？", "「{a}」の対義語は？"],
+            "zh": ["“{a}”的反义词是什么？", "“{a}”的反义词是？", "“{a}”的反义词是哪个？"],
         },
-        {"en": "The opposite of {a} is {b}.", "ja": "{a}の反対は{b}です。", "zh": "{a}的反义词是{b}。"},
+        {"en": "The opposite of {a} is {b}.", "ja": "「{a}」の反対は「{b}」です。", "zh": "“{a}”的反义词是“{b}”。"},
         """hot=cold|暑い=寒い|热=冷
 big=small|大きい=小さい|大=小
 high=low|高い=低い|高=低
@@ -173,8 +173,8 @@ yes=no|はい=いいえ|是=否""",
             "en": phrases(
                 "What color is {a}? | Which color is {a}? | Tell me the color of {a}. | The color of {a} is?"
             ),
-            "ja": ["{a}は何色ですか?", "{a}の色は?", "{a}の色を教えてください。"],
-            "zh": ["{a}是什么颜色?", "{a}的颜色是什么?", "请告诉我{a}的颜色。"],
+            "ja": ["{a}は何色ですか？", "{a}の色は？", "{a}の色を教えてください。"],
+            "zh": ["{a}是什么颜色？", "{a}的颜色是什么？", "请告诉我{a}的颜色。"],
         },
         {"en": "The color of {a} is {b}.", "ja": "{a}の色は{b}です。", "zh": "{a}的颜色是{b}。"},
         """a banana=yellow|バナナ=黄色|香蕉=黄色
@@ -182,7 +182,7 @@ grass=green|草=緑色|草=绿色
 snow=white|雪=白|雪=白色
 blood=red|血=赤|血=红色
 coal=black|石炭=黒|煤=黑色
-the clear sky=blue|晴れた空=青|晴天=蓝色
+the clear sky=blue|晴れた空=青|晴朗的天空=蓝色
 an orange=orange|オレンジ=オレンジ色|橙子=橙色
 milk=white|牛乳=白|牛奶=白色
 a ripe tomato=red|熟したトマト=赤|熟番茄=红色
@@ -193,8 +193,8 @@ a lemon=yellow|レモン=黄色|柠檬=黄色""",
             "en": phrases(
                 "How many legs does {a} have? | How many legs has {a}? | Tell me the number of legs of {a}. | Number of legs of {a}?"
             ),
-            "ja": ["{a}の足は何本ですか?", "{a}には足が何本ありますか?", "{a}の足の数は?"],
-            "zh": ["{a}有几条腿?", "{a}有多少条腿?", "{a}的腿有几条?"],
+            "ja": ["{a}の足は何本ですか？", "{a}には足が何本ありますか？", "{a}の足の数は？"],
+            "zh": ["{a}有几条腿？", "{a}有多少条腿？", "{a}的腿有几条？"],
         },
         {"en": "The number of legs of {a} is {b}.", "ja": "{a}の足は{b}本です。", "zh": "{a}有{b}条腿。"},
         """a spider=8|クモ=8|蜘蛛=8
@@ -203,16 +203,16 @@ a bee=6|ハチ=6|蜜蜂=6
 a dog=4|犬=4|狗=4
 a horse=4|馬=4|马=4
 a chicken=2|ニワトリ=2|鸡=2
-a snake=0|ヘビ=0|蛇=0
-a crab=10|カニ=10|螃蟹=10""",
+a cow=4|牛=4|牛=4
+a shrimp=10|エビ=10|虾=10""",
     ),
     (
         {
             "en": phrases(
                 "How many sides does {a} have? | How many sides has {a}? | Tell me the number of sides of {a}. | Number of sides of {a}?"
             ),
-            "ja": ["{a}の辺はいくつですか?", "{a}には辺がいくつありますか?", "{a}の辺の数は?"],
-            "zh": ["{a}有几条边?", "{a}有多少条边?", "{a}的边数是多少?"],
+            "ja": ["{a}の辺はいくつですか？", "{a}には辺がいくつありますか？", "{a}の辺の数は？"],
+            "zh": ["{a}有几条边？", "{a}有多少条边？", "{a}的边数是多少？"],
         },
         {"en": "The number of sides of {a} is {b}.", "ja": "{a}の辺は{b}本です。", "zh": "{a}有{b}条边。"},
         """a triangle=3|三角形=3|三角形=3
@@ -226,8 +226,8 @@ an octagon=8|八角形=8|八边形=8""",
             "en": phrases(
                 "Which month comes after {a}? | What month follows {a}? | What is the month after {a}? | The month after {a}?"
             ),
-            "ja": ["{a}の次の月は?", "{a}の次は何月ですか?"],
-            "zh": ["{a}的下一个月是几月?", "{a}之后是几月?"],
+            "ja": ["{a}の次の月は？", "{a}の次は何月ですか？"],
+            "zh": ["{a}的下一个月是几月？", "{a}之后是几月？"],
         },
         {"en": "The month after {a} is {b}.", "ja": "{a}の次は{b}です。", "zh": "{a}之后是{b}。"},
         """January=February|1月=2月|一月=二月
@@ -248,8 +248,8 @@ December=January|12月=1月|十二月=一月""",
             "en": phrases(
                 "What is the chemical symbol of {a}? | What is the symbol for {a}? | Chemical symbol of {a}? | Tell me the symbol of {a}."
             ),
-            "ja": ["{a}の元素記号は?", "{a}の元素記号は何ですか?", "{a}の記号を教えてください。"],
-            "zh": ["{a}的元素符号是什么?", "{a}的化学符号是?", "请告诉我{a}的元素符号。"],
+            "ja": ["{a}の元素記号は？", "{a}の元素記号は何ですか？", "{a}の記号を教えてください。"],
+            "zh": ["{a}的元素符号是什么？", "{a}的化学符号是？", "请告诉我{a}的元素符号。"],
         },
         {"en": "The symbol of {a} is {b}.", "ja": "{a}の元素記号は{b}です。", "zh": "{a}的元素符号是{b}。"},
         """hydrogen=H|水素=H|氢=H
@@ -267,8 +267,8 @@ helium=He|ヘリウム=He|氦=He""",
             "en": phrases(
                 "What is a young {a} called? | What do you call a young {a}? | The young of a {a} is called? | What is the name of a young {a}?"
             ),
-            "ja": ["{a}の鳴き声は?", "{a}は何と鳴きますか?"],
-            "zh": ["{a}怎么叫?", "{a}的叫声是什么?"],
+            "ja": ["{a}の鳴き声は？", "{a}は何と鳴きますか？"],
+            "zh": ["{a}怎么叫？", "{a}的叫声是什么？"],
         },
         {"en": "A young {a} is called a {b}.", "ja": "{a}は「{b}」と鳴きます。", "zh": "{a}的叫声是“{b}”。"},
         """cat=kitten|猫=ニャー|猫=喵
@@ -289,4 +289,4 @@ def small_fact(rng: random.Random, language: str) -> Problem:
         a, b = b, a
     prompt = rng.choice(asked[language]).format(a=a)
     answer = said[language].format(a=a, b=b)
-    return Problem(prompt, f"{a} → {b}", answer, "facts", f"fact:{prompt}", language)
+    return Problem(prompt, f"{a} → {b}", answer, "facts", f"fact:{plain(prompt)}", language)

@@ -15,13 +15,13 @@ SORT_UP = {
     ),
     "ja": phrases(
         """
-        小さい順に並べてください: {n} | 次の数を並べ替えて: {n} |
-        {n} を小さい順に並べて | 昇順に: {n}
+        小さい順に並べてください：{n} | 次の数を並べ替えて：{n} |
+        {n} を小さい順に並べて | 昇順に：{n}
         """
     ),
     "zh": phrases(
         """
-        请从小到大排序: {n} | 把这些数排序: {n} | 将 {n} 从小到大排列 | 升序排列: {n}
+        请从小到大排序：{n} | 把这些数排序：{n} | 将 {n} 从小到大排列 | 升序排列：{n}
         """
     ),
 }
@@ -33,8 +33,8 @@ SORT_DOWN = {
         Write these numbers in decreasing order: {n}
         """
     ),
-    "ja": ["大きい順に並べてください: {n}", "{n} を大きい順に並べて", "降順に: {n}"],
-    "zh": ["请从大到小排序: {n}", "将 {n} 从大到小排列", "降序排列: {n}"],
+    "ja": ["大きい順に並べてください：{n}", "{n} を大きい順に並べて", "降順に：{n}"],
+    "zh": ["请从大到小排序：{n}", "将 {n} 从大到小排列", "降序排列：{n}"],
 }
 LARGER = {
     "en": phrases(
@@ -44,8 +44,8 @@ LARGER = {
         Is {a} or {b} bigger?
         """
     ),
-    "ja": ["{a} と {b} はどちらが大きいですか?", "{a}と{b}、大きいのは?"],
-    "zh": ["{a} 和 {b} 哪个大?", "{a} 与 {b} 哪个更大?"],
+    "ja": ["{a} と {b} はどちらが大きいですか？", "{a}と{b}、大きいのは？"],
+    "zh": ["{a} 和 {b} 哪个大？", "{a} 与 {b} 哪个更大？"],
 }
 SMALLER = {
     "en": phrases(
@@ -54,8 +54,8 @@ SMALLER = {
         Is {a} or {b} smaller?
         """
     ),
-    "ja": ["{a} と {b} はどちらが小さいですか?", "{a}と{b}、小さいのは?"],
-    "zh": ["{a} 和 {b} 哪个小?", "{a} 与 {b} 哪个更小?"],
+    "ja": ["{a} と {b} はどちらが小さいですか？", "{a}と{b}、小さいのは？"],
+    "zh": ["{a} 和 {b} 哪个小？", "{a} 与 {b} 哪个更小？"],
 }
 COMPARED = {
     "en": {">": "{x} is larger.", "<": "{x} is smaller.", "=": "They are equal."},
@@ -77,20 +77,20 @@ RANKS = {
         ("What is the third smallest of {n}?", "3 up"),
     ],
     "ja": [
-        ("{n} の中央値は?", "median"),
-        ("中央値を求めてください: {n}", "median"),
-        ("{n} の中で2番目に大きい数は?", "2 down"),
-        ("{n} の中で2番目に小さい数は?", "2 up"),
-        ("{n} の中で3番目に大きい数は?", "3 down"),
-        ("{n} の中で3番目に小さい数は?", "3 up"),
+        ("{n} の中央値は？", "median"),
+        ("中央値を求めてください：{n}", "median"),
+        ("{n} の中で2番目に大きい数は？", "2 down"),
+        ("{n} の中で2番目に小さい数は？", "2 up"),
+        ("{n} の中で3番目に大きい数は？", "3 down"),
+        ("{n} の中で3番目に小さい数は？", "3 up"),
     ],
     "zh": [
-        ("{n} 的中位数是多少?", "median"),
-        ("求中位数: {n}", "median"),
-        ("{n} 中第2大的数是多少?", "2 down"),
-        ("{n} 中第2小的数是多少?", "2 up"),
-        ("{n} 中第3大的数是多少?", "3 down"),
-        ("{n} 中第3小的数是多少?", "3 up"),
+        ("{n} 的中位数是多少？", "median"),
+        ("求中位数：{n}", "median"),
+        ("{n} 中第2大的数是多少？", "2 down"),
+        ("{n} 中第2小的数是多少？", "2 up"),
+        ("{n} 中第3大的数是多少？", "3 down"),
+        ("{n} 中第3小的数是多少？", "3 up"),
     ],
 }
 RANKED = {"en": "It is {x}.", "ja": "{x} です。", "zh": "是 {x}。"}
@@ -101,7 +101,7 @@ def sort(rng: random.Random, language: str) -> Problem:
     whole = rng.random() < 0.5
     count = rng.choice([2, 3, 4, 5, 6, 7, 8, 9]) if whole else rng.choice([5, 7, 9])
     top = rng.choices([20, 99, 999], [1, 4, 3])[0]
-    numbers = [rng.randint(0, top) for _ in range(count)]
+    numbers = [rng.randint(0, top) for _ in range(count)] if whole else rng.sample(range(top + 1), count)
     separator = rng.choices([", ", " ", ","], [7, 2, 1])[0]
     if language != "en" and rng.random() < 0.5:
         separator = "、"

@@ -84,7 +84,7 @@ def story(rng: random.Random, language: str) -> str:
     said: list[dict[str, str]] = []
     while len(said) < 4:
         text, _ = translation.sentence(rng)
-        if not is_held_out_key(f"sentence:{text['en']}"):
+        if not is_held_out_key(translation.key_of(text)):
             said.append(text)
     other = rng.choice(translation.LANGUAGES)
     if other == language:

@@ -28,8 +28,9 @@ ALWAYS_HELD_OUT = frozenset(
 class Problem:
     """One question with its worked steps and its answer.
 
-    `key` names the problem without its phrasing, unless the phrasing is the problem (facts, conversation); problems that
-    differ only in names, order or direction share it.
+    `key` names the problem without its phrasing, unless the phrasing is the problem (facts, conversation). Sums and lists
+    in another order, a conversion of other units or backwards, a duration asked the other way round and a program
+    with other names share it; terms of an expression in another order do not.
     `small` problems (one-digit sums and the like) are too few to hold any out and always belong to training.
     `follow_up` is a short way to ask the same thing after another problem of the same task, or empty.
     """
@@ -47,6 +48,19 @@ class Problem:
 def phrases(text: str) -> list[str]:
     """The phrasings of a text that separates them by `|`; line ends and indentation do not count."""
     return [" ".join(phrase.split()) for phrase in text.split("|")]
+
+
+def plain(prompt: str) -> str:
+    """A prompt without what people leave out or write differently: capitals, the last sign, the width of signs."""
+    return half_width(prompt).lower().rstrip(".?! ")
+
+
+def half_width(text: str) -> str:
+    """Japanese or Chinese signs as they come from a keyboard that has no others."""
+    return text.replace("：", ": ").translate(_HALF)
+
+
+_HALF = str.maketrans("？！，", "?!,")
 
 
 def is_held_out(problem: Problem) -> bool:

@@ -16,23 +16,24 @@ def _table(text: str, *names: str) -> list[Words]:
     return [dict(zip(names, line.split("|"), strict=True)) for line in text.strip().splitlines()]
 
 
-#: Things: English (with its article), plural, Japanese, Chinese, Chinese measure word, and whether it lives.
+#: Things: English (with its article), plural, Japanese, Chinese, Chinese measure word, and 0 a thing, 1 an animal, 2 a
+#: person. An adjective is said of these up to its own number.
 NOUNS = _table(
     """a cat|cats|猫|猫|只|1
 a dog|dogs|犬|狗|只|1
 a bird|birds|鳥|鸟|只|1
 a horse|horses|馬|马|匹|1
 a fish|fish|魚|鱼|条|1
-a child|children|子供|孩子|个|1
-a teacher|teachers|先生|老师|个|1
-a friend|friends|友達|朋友|个|1
+a child|children|子供|孩子|个|2
+a teacher|teachers|先生|老师|位|2
+a friend|friends|友達|朋友|个|2
 a book|books|本|书|本|0
 a car|cars|車|车|辆|0
 a house|houses|家|房子|座|0
 a flower|flowers|花|花|朵|0
 a tree|trees|木|树|棵|0
 a chair|chairs|椅子|椅子|把|0
-a table|tables|机|桌子|张|0
+a table|tables|テーブル|桌子|张|0
 an apple|apples|りんご|苹果|个|0
 an egg|eggs|卵|鸡蛋|个|0
 a hat|hats|帽子|帽子|顶|0
@@ -47,19 +48,19 @@ a window|windows|窓|窗户|扇|0""",
     "en", "many", "ja", "zh", "measure", "alive",
 )  # fmt: skip
 ADJECTIVES = _table(
-    """red|赤い|红色的
-blue|青い|蓝色的
-white|白い|白色的
-black|黒い|黑色的
-big|大きい|大的
-small|小さい|小的
-new|新しい|新的
-old|古い|旧的
-beautiful|美しい|美丽的
-good|いい|好的
-expensive|高い|贵的
-cheap|安い|便宜的""",
-    "en", "ja", "zh",
+    """red|赤い|红色的|1
+blue|青い|蓝色的|1
+white|白い|白色的|1
+black|黒い|黑色的|1
+big|大きい|大的|2
+small|小さい|小的|2
+new|新しい|新的|0
+old|古い|旧的|0
+beautiful|美しい|美丽的|2
+good|いい|好的|2
+expensive|高い|贵的|0
+cheap|安い|便宜的|0""",
+    "en", "ja", "zh", "of",
 )  # fmt: skip
 PEOPLE = _table(
     """I|私|我|have|like|want|see
@@ -77,7 +78,7 @@ PLACES = _table(
 in the room|部屋|房间里
 at school|学校|学校里
 in the park|公園|公园里
-in the city|町|城市里
+in the city|街|城市里
 in the kitchen|台所|厨房里
 in the shop|店|商店里""",
     "en", "ja", "zh",
@@ -90,8 +91,8 @@ ASK = {
         What is “{s}” in {l}? | Please translate to {l}: {s} | {s} in {l}?
         """
     ),
-    "ja": ["{l}に訳してください: {s}", "「{s}」を{l}に訳して", "「{s}」は{l}で何と言いますか?", "{l}に翻訳: {s}"],
-    "zh": ["翻译成{l}: {s}", "把“{s}”翻译成{l}。", "“{s}”用{l}怎么说?", "请译成{l}: {s}"],
+    "ja": ["{l}に訳してください：{s}", "「{s}」を{l}に訳して", "「{s}」は{l}で何と言いますか？", "{l}に翻訳：{s}"],
+    "zh": ["翻译成{l}：{s}", "把“{s}”翻译成{l}。", "“{s}”用{l}怎么说？", "请译成{l}：{s}"],
 }
 NAMES = {
     "en": {"en": "English", "ja": "Japanese", "zh": "Chinese"},
@@ -102,11 +103,13 @@ NAMES = {
 
 def sentence(rng: random.Random) -> tuple[Words, list[Words]]:
     """(one sentence in the three languages, the words it is made of)."""
-    noun, adjective, person, place = rng.choice(NOUNS), rng.choice(ADJECTIVES), rng.choice(PEOPLE), rng.choice(PLACES)
+    noun, person, place = rng.choice(NOUNS), rng.choice(PEOPLE), rng.choice(PLACES)
+    adjective = rng.choice([a for a in ADJECTIVES if a["of"] >= noun["alive"]])
+    lives = noun["alive"] != "0"
     bare = noun["en"].split(" ", 1)[1]
     one = f"一{noun['measure']}{noun['zh']}"
     described = {**adjective, "en": f"{'an' if adjective['en'][0] in 'aeiou' else 'a'} {adjective['en']}"}
-    there = {"ja": "います" if noun["alive"] == "1" else "あります"}
+    there = {"ja": "います" if lives else "あります"}
     subject = person["en"][0].upper() + person["en"][1:]
     things = {"en": noun["many"], "ja": noun["ja"], "zh": noun["zh"]}
     form = rng.randrange(10)
@@ -121,19 +124,22 @@ def sentence(rng: random.Random) -> tuple[Words, list[Words]]:
         )  # fmt: skip
         return text, [person, things]
     if form == 3:
-        verb, ja, zh = rng.choice((("want", "が欲しいです", "想要"), ("see", "を見ます", "看见")))
+        wishes = "が欲しいです" if person["en"] in ("I", "you", "we") else "を欲しがっています"
+        verb, ja, zh = rng.choice((("want", wishes, "想要"), ("see", "を見ます", "看见")))
         text = _said(f"{subject} {person[verb]} {noun['en']}.", f"{person['ja']}は{noun['ja']}{ja}。", f"{person['zh']}{zh}{one}。")  # fmt: skip
         return text, [person, noun]
     if form == 4:
         text = _said(f"There is {noun['en']} {place['en']}.", f"{place['ja']}に{noun['ja']}が{there['ja']}。", f"{place['zh']}有{one}。")  # fmt: skip
         return text, [noun, place]
     if form == 5:
-        text = _said(f"Where is the {bare}?", f"{noun['ja']}はどこですか?", f"{noun['zh']}在哪里?")
+        text = _said(f"Where is the {bare}?", f"{noun['ja']}はどこに{there['ja']}か？", f"{noun['zh']}在哪里？")
         return text, [noun]
     if form == 6:
         text = _said(
             f"{subject} {person['have']} {described['en']} {bare}.",
-            f"{person['ja']}は{adjective['ja']}{noun['ja']}を持っています。",
+            f"{person['ja']}には{adjective['ja']}{noun['ja']}がいます。"
+            if lives
+            else f"{person['ja']}は{adjective['ja']}{noun['ja']}を持っています。",
             f"{person['zh']}有一{noun['measure']}{adjective['zh']}{noun['zh']}。",
         )
         return text, [person, adjective, noun]
@@ -158,7 +164,12 @@ def translate(rng: random.Random, language: str) -> Problem:
         source, target = rng.choice([(language, target), (source, language)])
     prompt = rng.choice(ASK[language]).format(l=NAMES[language][target], s=text[source])
     thinking = ", ".join(f"{part[source]} = {part[target]}" for part in parts)
-    return Problem(prompt, thinking, text[target], "translation", f"sentence:{text['en']}", language)
+    return Problem(prompt, thinking, text[target], "translation", key_of(text), language)
+
+
+def key_of(text: Words) -> str:
+    """A sentence's key: two things in either order are one."""
+    return "sentence:" + " and ".join(sorted(text["en"].split(" and ")))
 
 
 def _said(en: str, ja: str, zh: str) -> Words:

@@ -27,6 +27,10 @@ UNITS: list[tuple[dict[str, str], dict[str, str], int]] = [
         (("liters", "リットル", "升"), ("milliliters", "ミリリットル", "毫升"), 1000),
         (("dozens", "ダース", "打"), ("pieces", "個", "个"), 12),
         (("feet", "フィート", "英尺"), ("inches", "インチ", "英寸"), 12),
+        (("pounds", "ポンド", "磅"), ("ounces", "オンス", "盎司"), 16),
+        (("gallons", "ガロン", "加仑"), ("pints", "パイント", "品脱"), 8),
+        (("gallons", "ガロン", "加仑"), ("quarts", "クォート", "夸脱"), 4),
+        (("pairs", "組", "对"), ("pieces", "個", "个"), 2),
         (("yards", "ヤード", "码"), ("feet", "フィート", "英尺"), 3),
         (("dollars", "ドル", "美元"), ("cents", "セント", "美分"), 100),
     )
@@ -38,14 +42,15 @@ ASK = {
         How many {b} are {n} {a}? | {n} {a} = ? {b} | Express {n} {a} in {b}. | Change {n} {a} into {b}.
         """
     ),
-    "ja": ["{n}{a}は何{b}ですか?", "{n}{a}を{b}に直してください。", "{n}{a}は何{b}?"],
-    "zh": ["{n}{a}等于多少{b}?", "把{n}{a}换算成{b}。", "{n}{a}是多少{b}?"],
+    "ja": ["{n}{a}は何{b}ですか？", "{n}{a}を{b}に直してください。", "{n}{a}は何{b}？"],
+    "zh": ["{n}{a}等于多少{b}？", "把{n}{a}换算成{b}。", "{n}{a}是多少{b}？"],
 }
 ANSWER = {"en": "{n} {a} = {m} {b}.", "ja": "{n}{a}は{m}{b}です。", "zh": "{n}{a}等于{m}{b}。"}
 
 
 def convert(rng: random.Random, language: str) -> Problem:
-    """From the larger unit to the smaller, or (a third) back where no rest is left."""
+    """From the larger unit to the smaller, or (a third) back where no rest is left. The same number and factor are the
+    same problem, whatever the units are called."""
     larger, smaller, factor = rng.choice(UNITS)
     n = rng.randint(2, rng.choice([9, 99]))
     if rng.random() < 0.33:
@@ -56,7 +61,7 @@ def convert(rng: random.Random, language: str) -> Problem:
     words = {"a": a[language], "b": b[language]}
     prompt = rng.choice(ASK[language]).format(n=given, **words)
     answer = ANSWER[language].format(n=given, m=result, **words)
-    return Problem(prompt, "\n".join(steps), answer, "units", f"unit:{larger['en']}:{smaller['en']}:{n}", language)
+    return Problem(prompt, "\n".join(steps), answer, "units", f"unit:{factor}:{n}", language)
 
 
 def _forth(n: int, factor: int) -> list[str]:
@@ -75,7 +80,7 @@ def _back(total: int, factor: int) -> list[str]:
     """Divided by one figure after the other: 24 is 4 and 6."""
     if factor in (10, 100, 1000):
         return [f"{total}÷{factor}={total // factor}"]
-    lines, left, parts = [], total, {60: (10, 6), 24: (4, 6), 12: (3, 4)}.get(factor, (factor,))
+    lines, left, parts = [], total, {60: (10, 6), 24: (4, 6), 16: (4, 4), 12: (3, 4)}.get(factor, (factor,))
     for part in parts:
         if part < 10:
             lines += [f"{left}÷{part}", *long_division(left, part)]

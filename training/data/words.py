@@ -49,11 +49,11 @@ SPELL = {
     "en": phrases(
         """
         Spell {w}. | Spell the word {w} | How do you spell {w}? | Spell "{w}". | Please spell {w} |
-        Spell {w} letter by letter. | Can you spell {w}? | What letters are in {w}?
+        Spell {w} letter by letter. | Can you spell {w}?
         """
     ),
-    "ja": ["{w} のつづりは?", "{w} のつづりを一文字ずつ書いてください。", "{w} を一文字ずつ書いて"],
-    "zh": ["{w} 怎么拼写?", "请逐个字母拼写 {w}。", "把 {w} 的字母一个一个写出来"],
+    "ja": ["{w} のつづりは？", "{w} のつづりを一文字ずつ書いてください。", "{w} を一文字ずつ書いて"],
+    "zh": ["{w} 怎么拼写？", "请逐个字母拼写 {w}。", "把 {w} 的字母一个一个写出来"],
 }
 REVERSE = {
     "en": phrases(
@@ -63,8 +63,8 @@ REVERSE = {
         Can you write "{w}" in reverse? | Reverse: {w} | Turn the word {w} around.
         """
     ),
-    "ja": ["{w} を逆から書いてください。", "{w} を逆さまにして", "{w} を後ろから読むと?"],
-    "zh": ["把 {w} 倒过来写。", "{w} 倒着写是什么?", "请反转 {w}"],
+    "ja": ["{w} を逆から書いてください。", "{w} を逆さまにして", "{w} を後ろから読むと？"],
+    "zh": ["把 {w} 倒过来写。", "{w} 倒着写是什么？", "请反转 {w}"],
 }
 COUNT = {
     "en": phrases(
@@ -75,8 +75,8 @@ COUNT = {
         how many {c} in {w} | Number of {c}'s in {w}?
         """
     ),
-    "ja": ["{w} に {c} はいくつありますか?", "{w} の中の {c} の数は?", "{w} に {c} は何個?"],
-    "zh": ["{w} 里有几个 {c}?", "{w} 中有多少个字母 {c}?", "数一数 {w} 里的 {c}"],
+    "ja": ["{w} に {c} はいくつありますか？", "{w} の中の {c} の数は？", "{w} に {c} は何個？"],
+    "zh": ["{w} 里有几个 {c}？", "{w} 中有多少个字母 {c}？", "数一数 {w} 里的 {c}"],
 }
 LENGTH = {
     "en": phrases(
@@ -85,8 +85,8 @@ LENGTH = {
         How many letters does {w} have?
         """
     ),
-    "ja": ["{w} は何文字ですか?", "{w} の文字数は?"],
-    "zh": ["{w} 有几个字母?", "{w} 有多少个字母?"],
+    "ja": ["{w} は何文字ですか？", "{w} の文字数は？"],
+    "zh": ["{w} 有几个字母？", "{w} 有多少个字母？"],
 }
 
 
@@ -110,7 +110,7 @@ def _shown(rng: random.Random, word: str) -> str:
 
 
 LENGTH_ANSWER = {"en": "It has {n} letters.", "ja": "{n} 文字です。", "zh": "有 {n} 个字母。"}
-FOLLOW_UP = {"en": "And {w}?", "ja": "では {w} は?", "zh": "那 {w} 呢?"}
+FOLLOW_UP = {"en": "And {w}?", "ja": "では {w} は？", "zh": "那 {w} 呢？"}
 
 
 def spell(rng: random.Random, language: str) -> Problem:
