@@ -30,7 +30,8 @@ correction biases, expert scales and group limits that are not zero. `python -m 
 Families are found by what their modules do, so one that is not named here is captured or refused in the same way.
 
 *ok*: the rows are what the experts were called with; ids, weights and outputs follow from them a second time; decoding
-token by token routes as reading the text at once. Anything else is why the model is not opened.
+token by token routes as reading the text at once. Anything else is why the model is not opened;
+a dense model is opened, and has no routing.
 
 | family | MoE layers | scoring | renormalised | scale | choice | shared experts | float32 | bfloat16 |
 |---|---|---|---|---|---|---|---|---|
