@@ -105,5 +105,6 @@ def record_gallery(to: Path = TRACES / "gallery") -> None:
 
 def _record(engine: LocalEngine, prompts: list[Prompt], job: RecordJob) -> None:
     """Recorded once and whole: what a recording keeps to be resumed is not needed, and names this machine's folders."""
-    run_job(engine, prompts, job)
+    if failed := run_job(engine, prompts, job)["failed"]:
+        raise RuntimeError(f"{job.out} is not whole: {failed[0]}")
     (job.out / SETTINGS).unlink()
