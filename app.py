@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-import os
 import sys
+from typing import NoReturn
 
 import gradio as gr
 
 from analysis.errors import UserError
 from app.engine.opening import open_engine
-from app.server.serve import launch_demo, make_demo, make_services
+from app.server.serve import environment, launch_demo, make_demo, make_services
 from app.settings import Settings
+
+
+def stop(error: UserError) -> NoReturn:
+    print(f"app.py: {error}", file=sys.stderr)
+    sys.exit(2)
+
 
 if gr.NO_RELOAD:  # the model is loaded once, however often ``gradio app.py`` runs this again
     try:
-        settings = Settings.from_env(os.environ)
-        services = make_services(open_engine(settings.model, settings.quantize), settings)
+        settings = Settings.from_env(environment())
+        services = make_services(open_engine(settings.model, settings.quantize, bool(settings.compile)), settings)
     except UserError as error:
-        print(f"app.py: {error}", file=sys.stderr)
-        sys.exit(2)
+        stop(error)
 
 demo = make_demo(services)
 
 if __name__ == "__main__":
-    launch_demo(demo, services)
+    try:
+        launch_demo(demo, services)
+    except UserError as error:
+        stop(error)

@@ -5,7 +5,7 @@ Knows ``collection_format``. Loads no trace and holds no more than a batch of ro
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,12 +99,12 @@ class Collection:
     ) -> tuple[np.ndarray, int]:
         """(L, E) int64 selections, and the number of rows they come from."""
         where, values = _traces_where(mode, labels)
-        found = self._rows(
+        found = self.query(
             f"SELECT layer, expert, sum(count)::BIGINT AS count FROM counts WHERE {_phase_in(phase)} "
             f"AND trace IN (SELECT trace FROM traces WHERE {where}) GROUP BY layer, expert",
             values,
         )
-        total = self._rows(
+        total = self.query(
             f"SELECT coalesce(sum({_phase_rows(phase)}), 0)::BIGINT AS n FROM traces WHERE {where}", values
         )
         counts = np.zeros((self.spec.num_moe_layers, self.spec.num_experts), np.int64)
@@ -143,7 +143,7 @@ class Collection:
         if traces is not None:
             near = f"AND trace BETWEEN {traces.start} AND {traces.stop - 1}"
             where = f"{where} {near}"
-        chosen = self._rows(
+        chosen = self.query(
             f"SELECT trace, prompt, digest, mode, {_phase_rows(phase)} AS n FROM traces WHERE {where} ORDER BY trace",
             values,
         )
@@ -175,7 +175,12 @@ class Collection:
             ids = np.frombuffer(joined, spec.id_dtype.newbyteorder("<"))
             yield ids.reshape(-1, spec.num_moe_layers, spec.top_k)
 
-    def _rows(self, sql: str, values: list[Any]) -> dict[str, np.ndarray]:
+    def query(self, sql: str, values: Sequence[Any] = ()) -> dict[str, np.ndarray]:
+        """The columns of a query over the views ``tokens``, ``traces`` and ``counts``.
+
+        Raises:
+            TraceError: a file is damaged.
+        """
         try:
             return self.db.execute(sql, values).fetchnumpy()
         except duckdb.Error as error:

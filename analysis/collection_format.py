@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from analysis.errors import TraceError
+from analysis.storage import check_spec
 from analysis.trace import RouterSpec
 
 FORMAT_VERSION = 1
@@ -135,14 +136,15 @@ def read_manifest(folder: Path) -> Manifest:
         version = str(data.get("format_version"))[:20]
         raise TraceError(f"{folder} has format version {version}; this program reads version {FORMAT_VERSION}.")
     try:
-        files = {str(name): int(rows) for name, rows in data["files"].items()}
+        traces, rows, files = data["traces"], data["rows"], data["files"]
+        if any(type(number) is not int for number in (traces, rows, *files.values())):
+            raise ValueError
         if any(Path(n).is_absolute() or ".." in Path(n).parts or not _known(n) for n in files):
             raise ValueError
-        manifest = Manifest(
-            RouterSpec.from_json(data["spec"]), int(data["traces"]), int(data["rows"]), files, bool(data["summaries"]),
-            str(data["source"]),
-        )  # fmt: skip
-    except (KeyError, TypeError, ValueError, AttributeError, TraceError):
+        check_spec(data["spec"])
+        spec = RouterSpec.from_json(data["spec"])
+        manifest = Manifest(spec, traces, rows, files, bool(data["summaries"]), str(data["source"]))
+    except (LookupError, TypeError, ValueError, AttributeError, TraceError):
         raise TraceError(f"{folder / MANIFEST} is damaged: it does not describe a collection.") from None
     return manifest
 

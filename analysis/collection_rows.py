@@ -29,7 +29,7 @@ class CollectionRows:
 
     def __init__(self, collection: Collection) -> None:
         self.collection, self.spec = collection, collection.spec
-        sizes = collection.db.sql("SELECT rows FROM traces ORDER BY trace").fetchnumpy()["rows"]
+        sizes = collection.query("SELECT rows FROM traces ORDER BY trace")["rows"]
         self._ends = np.cumsum(np.asarray(sizes, np.int64))
         self._groups: list[tuple[str, int]] = []
         group_sizes: list[int] = []

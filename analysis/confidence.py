@@ -17,7 +17,7 @@ from analysis.trace import LayerSpec
 PHASES = ("prompt", "thinking", "answer")
 _KINDS: dict[str, tuple[str, str, Callable[[LayerSpec], float]]] = {
     "entropy": ("router entropy", "nats", lambda layer: float(np.log(layer.num_experts))),
-    "margin": ("top-k margin", "probability", lambda layer: 0.0),
+    "margin": ("top-k margin", "score", lambda layer: 0.0),
     "top_k_mass": ("top-k mass", "probability", lambda layer: layer.top_k / layer.num_experts),
 }
 
@@ -27,9 +27,10 @@ def confidence_by_phase(traces: Traces, phases: Sequence[str] = PHASES) -> dict[
 
     Axes phase, layer. Entropy of the router's distribution: 0 (certain) to ln E nats, which is its chance. Margin, the
     least score of a used expert minus the best of the others: the larger the clearer, chance 0, negative where an edit
-    overruled the router. Top-k mass, the probability on the used experts before renormalising: up to 1, chance k / E;
-    scores that are no probabilities (sigmoid routers) keep their own range. NaN for a phase without tokens; n is the
-    fewest tokens of any phase, 0 if one has none. A summary that any of the traces lacks is left out.
+    overruled the router. Top-k mass, the probability on the used experts before renormalising: up to 1, chance k / E.
+    Where scores are no probabilities (sigmoid routers), each score's share of them all stands for its probability, and
+    the margin is in the scores' own range. NaN for a phase without tokens; n is the fewest tokens of any phase, 0 if
+    one has none. A summary that any of the traces lacks is left out.
 
     Raises:
         BadValue: no traces, traces of different routers, or no such phase.

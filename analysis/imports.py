@@ -15,6 +15,8 @@ from analysis.config_spec import ConfigFacts
 from analysis.errors import BadValue
 from analysis.trace import Origin, Phase, RoutingTrace, Step
 
+MAX_START = 2**24  # the tokens before the first row are kept too
+
 
 @dataclass(frozen=True)
 class Arrays:
@@ -60,8 +62,8 @@ def to_trace(
         BadValue: one sentence beginning with ``name``: shape, type, ids out of range, an expert twice in a row, or rows
             that do not fit the tokens.
     """
-    if arrays.start < 0:
-        raise BadValue(f"{name} has a first row {arrays.start}; expected 0 or more.")
+    if not 0 <= arrays.start <= MAX_START:
+        raise BadValue(f"{name} has its first row at token {arrays.start}; expected 0 to {MAX_START}.")
     ids, weights = _without_dense(arrays, facts, name)
     ids, weights = _without_padding(ids, weights, facts, name)
     _check_ids(ids, facts, arrays.start, name)

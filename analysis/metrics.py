@@ -144,7 +144,8 @@ def gate_weights_by_rank(trace: RoutingTrace, phase: str = "all", layer: int | N
 
 def even_gate(layer: LayerSpec) -> float:
     """The gate weight if the router preferred no expert: 1/k where the k weights are renormalised (or the softmax is
-    over the k), 1/E for a plain softmax, each times the layer's scale; NaN for plain sigmoid scores."""
+    over the k), 1/E for a plain softmax, each times the layer's scale; NaN for plain sigmoid scores.
+    Factors of single experts (Gemma 4) are not in the specification, and left out."""
     if layer.renormalised or layer.scoring == "topk_softmax":
         return layer.scale / layer.top_k
     return layer.scale / layer.num_experts if layer.scoring == "softmax" else float("nan")

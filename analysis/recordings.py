@@ -153,7 +153,7 @@ def sampled_apart(folders: Sequence[Path]) -> list[Path]:
         try:
             settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
             fixed = settings.get("same_sampling", True) or settings.get("forced")
-        except (OSError, ValueError, AttributeError):
+        except (OSError, ValueError, AttributeError, RecursionError):
             continue
         if not fixed and any(settings.get(name) is None for name in ("temperature", "top_p", "top_k")):
             apart.append(folder)
@@ -253,6 +253,6 @@ def _model(folder: Path) -> str:
     try:
         settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
         name, quantization = str(settings["model"]), settings.get("quantization")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return str(folder)
     return name if quantization in (None, "", "none") else f"{name} {quantization}"

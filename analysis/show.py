@@ -73,7 +73,8 @@ def edit_text(edit: Any) -> str:
     """A router edit of a provenance, as it is written on the command line; anything else as it stands."""
     try:
         layer = "all" if edit.get("layer") is None else edit["layer"]
-        amount = f"{edit.get('amount') or 0:g}"
+        exact = float(edit.get("amount") or 0)
+        amount = f"{exact:g}" if float(f"{exact:g}") == exact else repr(exact)
         if edit["kind"] == "top_k":
             return f"top_k:{layer}:{amount}"
         experts = ",".join(map(str, edit.get("experts") or ()))

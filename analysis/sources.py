@@ -14,9 +14,9 @@ from typing import Protocol
 import numpy as np
 
 from analysis.collection import Collection
-from analysis.collection_format import MANIFEST
+from analysis.collection_format import MANIFEST, TRACES
 from analysis.collection_rows import CollectionRows
-from analysis.errors import BadValue
+from analysis.errors import BadValue, TraceError
 from analysis.metrics import expert_counts
 from analysis.recordings import Entry, read_entries, sampled_apart
 from analysis.storage import load
@@ -141,23 +141,27 @@ def modes_sampled_apart(folders: Sequence[Path]) -> list[Path]:
 
 def _collected(folder: Path) -> list[Entry]:
     with Collection.open(folder) as collection:
-        found = collection.db.sql("SELECT trace, file, prompt, index_entry, provenance FROM traces ORDER BY trace")
-        entries = []
-        for number, file, prompt, line, provenance in found.fetchall():
+        found = collection.query("SELECT trace, file, prompt, index_entry, provenance FROM traces ORDER BY trace")
+    entries = []
+    try:
+        for number, file, prompt, line, provenance in zip(*found.values(), strict=True):
             data, facts = json.loads(line), json.loads(provenance)
             quantization = facts.get("quantization")
             model = str(facts.get("model") or folder)
             model = model if quantization in (None, "", "none") else f"{model} {quantization}"
-            entries.append(Entry(folder / file, prompt, str(data.get("digest", prompt)), model, data, number))
-        return entries
+            entries.append(Entry(folder / file, prompt, str(data.get("digest", prompt)), model, data, int(number)))
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        raise TraceError(f"{folder} is damaged: {TRACES} does not describe its traces.") from None
+    return entries
 
 
 def _collected_apart(folder: Path) -> bool:
     with Collection.open(folder) as collection:
-        found = collection.db.sql("SELECT DISTINCT mode, provenance->'sampling' FROM traces").fetchall()
+        column = "provenance->'sampling'"
+        found = collection.query(f"SELECT DISTINCT mode, {column} FROM traces WHERE ({column}) IS NOT NULL")
     by_mode: dict[str, set[str]] = {}
-    for mode, text in found:
-        sampling = json.loads(text) if text else None
+    for mode, text in zip(*found.values(), strict=True):
+        sampling = json.loads(text)
         if isinstance(sampling, dict):
             by_mode.setdefault(mode, set()).add(json.dumps([sampling.get(name) for name in SAMPLING]))
     return len({frozenset(settings) for settings in by_mode.values()}) > 1

@@ -121,7 +121,7 @@ def to_bytes(trace: RoutingTrace) -> bytes:
         "row_start": int(trace.row_start),
         "provenance": trace.provenance,
     }
-    _check_spec(header["spec"])
+    check_spec(header["spec"])
     try:
         text = json.dumps(header, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
@@ -155,7 +155,7 @@ def _decode(data: bytes) -> RoutingTrace:
         raise TraceError(f"Its row_start is {_brief(row_start)}; expected a whole number.")
     if not isinstance(provenance, dict):
         raise TraceError(f"Its provenance is {_brief(provenance)}; expected a JSON object.")
-    _check_spec(header.get("spec"))
+    check_spec(header.get("spec"))
     spec = RouterSpec.from_json(header["spec"])
     try:
         tensors = safetensors.numpy.load(data)
@@ -217,7 +217,12 @@ def _finite(text: str) -> float:
     return value if math.isfinite(value) else _refuse_constant(text)
 
 
-def _check_spec(data: Any) -> None:
+def check_spec(data: Any) -> None:
+    """Whether JSON of a file may become a ``RouterSpec``.
+
+    Raises:
+        TraceError: it lacks a key, or claims what no model has.
+    """
     if not isinstance(data, list) or len(data) > MAX_LAYERS:
         raise TraceError(f"Its router specification must be a list of at most {MAX_LAYERS} layers.")
     last = -1

@@ -70,9 +70,10 @@ def token_gates(trace: RoutingTrace, token: int) -> TokenGates | None:
 
 
 def token_scores(trace: RoutingTrace, token: int, layer: int) -> Statistic | None:
-    """The router's score of every expert of ``layer`` for token ``token``; for softmax routers a probability.
+    """The router's probability of every expert of ``layer`` for token ``token``; where it scores by something else than
+    a softmax, each score's share of them all.
 
-    Axis expert; chance 1 / E for softmax routers. None where scores were not recorded or the token has no row.
+    Axis expert; sums to 1; chance 1 / E. None where scores were not recorded or the token has no row.
 
     Raises:
         BadValue: there is no such token, or ``layer`` has no router.
@@ -83,11 +84,11 @@ def token_scores(trace: RoutingTrace, token: int, layer: int) -> Statistic | Non
     router = trace.spec.layers[position]
     softmax = router.scoring not in ("sigmoid", "sqrtsoftplus")
     return Statistic(
-        "router probability" if softmax else "router score",
+        "router probability" if softmax else "share of router scores",
         trace.router_scores[row, position, : router.num_experts].astype(np.float64),
         ("expert",),
-        unit="probability" if softmax else "score",
-        chance=1 / router.num_experts if softmax else None,
+        unit="probability" if softmax else "share of scores",
+        chance=1 / router.num_experts,
         n=1,
         phase=Phase(int(trace.phase[token])).label,
     )
@@ -125,8 +126,10 @@ def uncertainty(trace: RoutingTrace, token: int) -> dict[str, Statistic]:
     """How sure the router was for one token, by layer; only what was recorded, nothing where the token has no row.
 
     ``entropy``: of the router's distribution over all experts, in nats; chance ln E (no preference at all).
-    ``margin``: the k-th largest score minus the next one; small where the choice was close. Chance 0.
+    ``margin``: the k-th largest score minus the next one, as the router ranks them; small where the choice was close.
+    Chance 0.
     ``top_k_mass``: the probability on the k used experts before renormalising; chance k / E.
+    Where scores are no probabilities (sigmoid routers), each score's share of them all stands for its probability.
 
     Raises:
         BadValue: there is no such token.
@@ -178,7 +181,7 @@ def row_of(trace: RoutingTrace, token: int) -> int | None:
 
 SUMMARIES: dict[str, tuple[str, Callable[[LayerSpec], float]]] = {
     "entropy": ("nats", lambda layer: np.log(layer.num_experts)),
-    "margin": ("probability", lambda layer: 0.0),
+    "margin": ("score", lambda layer: 0.0),
     "top_k_mass": ("probability", lambda layer: layer.top_k / layer.num_experts),
 }
 

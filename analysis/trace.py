@@ -159,11 +159,13 @@ class RoutingRows:
         step: how the rows were computed.
         expert_ids: (R, L, K) executed expert ids, in the router's order; ``spec.id_dtype``.
         expert_weights: (R, L, K) float16 gate weights as the experts used them; None where an engine sends none.
-        router_scores: (R, L, E) float16 router probabilities (softmax families) or scores; None unless recorded.
+        router_scores: (R, L, E) float16 router probabilities, or each score's share of the row where they come from no
+            softmax; rows sum to 1. None unless recorded.
         entropy: (R, L) float32, nats, of the router's distribution over all experts.
-        margin: (R, L) float32, the least score among the used experts minus the best one among the others, as the
-            router ranked them; negative where an edit overruled it.
-        top_k_mass: (R, L) float32, the router probability that falls on the k used experts before renormalising.
+        margin: (R, L) float32, the least score among the used experts minus the best one among the others that could
+            be chosen, as the router ranked them: with its bias, within the groups used. Negative where an edit
+            overruled it.
+        top_k_mass: (R, L) float32, the sum of the probabilities (or shares) of the k used experts before renormalising.
         contribution: (R, L, K) float32, ‖w·E(x)‖₂ of what each used expert added to the token; only where measured.
         output_max: (R, L, K) float32, the largest |E(x)| before the gate weight; only where measured.
         shared_gate: (R, L) float32 in [0, 1], the shared expert's gate; only where measured, NaN without one.

@@ -14,7 +14,7 @@ Columns, in this order (K: the most experts that a token uses in any layer):
 ``expert_1 … K``    ids of the experts that it used there, in the router's order; empty where it used fewer
 ``weight_1 … K``    their gate weights as applied; empty where the engine gave none
 ``entropy``         nats, of the router's distribution over all experts; this and the next two empty where not recorded
-``margin``          the least score among the used experts minus the best one among the others
+``margin``          the least score among the used experts minus the best one among the others that could be chosen
 ``top_k_mass``      router probability on the used experts before renormalising
 ==================  ==================================================================================================
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from typing import Any, NoReturn
 
 from analysis.errors import BadValue, ModelError, UserError
 from app import cli_files
-from app.cli_files import print_json
+from app.cli_files import print_json, print_text
 
 
 class _Parser(argparse.ArgumentParser):
@@ -61,7 +62,11 @@ def parser() -> argparse.ArgumentParser:
     record.add_argument("--top-k", metavar="K", type=int, help="as --temperature; 0 keeps all")
     record.add_argument("--seed", metavar="S", type=int, default=0, help="sample i of a prompt uses S + i (default 0)")
     record.add_argument("--samples", metavar="N", type=int, default=1, help="answers a prompt and mode")
-    record.add_argument("--forced", action="store_true", help="route each text as it stands, without generating")
+    record.add_argument(
+        "--forced",
+        action="store_true",
+        help="route each text as it stands, without generating: mode, limits, sampling and seed are not used",
+    )
     record.add_argument("--router-scores", action="store_true", help="also keep the scores of all experts")
     record.add_argument(
         "--expert-outputs", action="store_true", help="also measure what each expert adds (takes about twice as long)"
@@ -100,6 +105,8 @@ def _add_engine(command: argparse.ArgumentParser) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     arguments = parser().parse_args(argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal may know fewer characters than the text
     try:
         return _COMMANDS[arguments.command](arguments)
     except UserError as error:
@@ -109,9 +116,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        print(f"python -m app {arguments.command}: the disk is full", file=sys.stderr)
+        named = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else error
+        said = "the disk is full" if error.errno == errno.ENOSPC else named
+        print(f"python -m app {arguments.command}: {said}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped; what was finished is kept", file=sys.stderr)
@@ -119,11 +126,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    from app.server.serve import launch
+    from app.server.serve import environment, launch
     from app.settings import Settings
 
     settings = Settings.from_env(
-        os.environ,
+        environment(),
         model=arguments.model,
         quantize=arguments.quantize,
         compile=1 if arguments.compile else None,
@@ -150,7 +157,7 @@ def _check(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(result)
     elif result["ok"]:
-        print(_check_sentence(arguments.model, result))
+        print_text(_check_sentence(arguments.model, result))
     else:
         for problem in result["problems"]:
             print(f"python -m app check: {problem}", file=sys.stderr)
@@ -183,15 +190,17 @@ def _noise(arguments: argparse.Namespace) -> int:
         return 0
     text = arguments.text or "a text of our own (--text FILE for another)"
     layers = len(found["moe_layers"])
-    print(f"{found['model']} in {found['dtype']}, {layers} MoE layers; {found['tokens']} tokens of {text}.")
-    print("Each way of running the text against one pass of prefill: expert ids that differ, and the largest")
-    print(
-        "difference in any expert's share of slots. decode: token by token; chunks: of 16; batch: padded, with others."
+    print_text(
+        f"{found['model']} in {found['dtype']}, {layers} MoE layers; {found['tokens']} tokens of {text}.\n"
+        "Each way of running the text against one pass of prefill: expert ids that differ, and the largest\n"
+        "difference in any expert's share of slots. decode: token by token; chunks: of 16; batch: padded, with "
+        "others.\n"
+        f"{'':<20} {'ids, mean of layers':>20} {'worst layer':>12} {'load, mean of layers':>22} {'worst layer':>12}"
     )
-    print(f"{'':<20} {'ids, mean of layers':>20} {'worst layer':>12} {'load, mean of layers':>22} {'worst layer':>12}")
     for way, values in found["ways"].items():
         ids, load = values["ids"], values["load"]
-        print(f"{way:<20} {sum(ids) / len(ids):20.3%} {max(ids):12.3%} {sum(load) / len(load):22.4f} {max(load):12.4f}")
+        means = f"{sum(ids) / len(ids):20.3%} {max(ids):12.3%} {sum(load) / len(load):22.4f} {max(load):12.4f}"
+        print_text(f"{way:<20} {means}")
     return 0
 
 
@@ -225,7 +234,8 @@ def _record(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(summary)
     else:
-        print(f"{summary['recorded']} recorded, {summary['skipped']} were there already: {arguments.out}/index.jsonl")
+        found = f"{summary['recorded']} recorded, {summary['skipped']} were there already"
+        print_text(f"{found}: {arguments.out}/index.jsonl")
     return 1 if summary["failed"] else 0
 
 

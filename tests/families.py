@@ -99,6 +99,7 @@ NEEDS: dict[str, dict[str, Any]] = {
     "ernie4_5_vl_moe": {"head_dim": 128},
     "gemma4": GEMMA4,
     "gemma4_text": GEMMA4,
+    "glm4_moe": {"eos_token_id": [2, 3]},
     "glm4v_moe": {"head_dim": 128},
     "glm5_next": {**AS_MANY_KEYS, "index_kpool": 4, "qk_rope_head_dim": 0},
     "glm_moe_dsa": AS_MANY_KEYS,

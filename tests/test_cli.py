@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -251,6 +254,10 @@ def test_malformed_prompt_files(run, tmp_path, content, complaint):
         ("record", "missing.txt", "--out", "x"),
         ("record", "prompts.csv", "--out", "x"),
         ("record", __file__, "--out", "x"),
+        ("compare", "x" * 5000),
+        ("report", "x" * 5000, "--out", "x"),
+        ("pack", "x", "--out", "x" * 5000),
+        ("import", "x" * 5000 + ".pt", "--from", "sglang", "--spec", ASSETS / "config.json", "--out", "x"),
         ("serve", "--port", "70000"),
         ("serve", "--quantize", "2bit"),
         ("serve", "--model", "/no/such/model"),
@@ -261,6 +268,23 @@ def test_malformed_prompt_files(run, tmp_path, content, complaint):
 def test_mistakes_are_one_line_and_exit_code_2(run, arguments):
     code, out, err = run(*arguments)
     assert code == 2 and out == "" and err.count("\n") == 1 and "Traceback" not in err
+
+
+def test_a_full_disk_is_one_line(run, monkeypatch):
+    class Full(io.StringIO):
+        def flush(self):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    found = {"ok": True, "moe_layers": [], "model_type": "qwen3"}
+    monkeypatch.setattr("app.engine.opening.verify_checkpoint", lambda *given: found)
+    monkeypatch.setattr(sys, "stdout", Full())
+    code, _, err = run("check", "model")
+    assert code == 2 and err == "python -m app check: the disk is full\n"
+
+
+def test_a_path_that_no_terminal_can_show_is_recorded_to(run, prompts, tmp_path):
+    code, out, _ = run("record", prompts, "--out", tmp_path / "\udcff", "--max-new-tokens", 2)
+    assert code == 0 and out.startswith("2 recorded") and "?" in out
 
 
 @pytest.mark.parametrize(

@@ -280,8 +280,9 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def percent(value: float) -> str:
-    """A share for people; "–" where there is none."""
-    return f"{100 * value:.3g} %" if np.isfinite(value) else "–"
+    """A share for people; "–" where there is none. What is less than the whole is never called 100 %."""
+    shown = min(value, 0.999) if round(value, 9) < 1 else value
+    return f"{100 * shown:.3g} %" if np.isfinite(value) else "–"
 
 
 def one_line(text: str) -> str:

@@ -127,7 +127,7 @@ def router_scores(
         style.level(made, float(scores.chance), words("figures.load.uniform_line"), theme)
     made.update_layout(barmode="overlay")
     made.update_xaxes(showgrid=False, title={"text": words("figures.axis.place")})
-    made.update_yaxes(rangemode="tozero", title={"text": words(f"figures.axis.{scores.unit}")})
+    made.update_yaxes(rangemode="tozero", title={"text": words(f"figures.axis.{scores.unit.replace(' ', '_')}")})
     return made
 
 

@@ -261,7 +261,7 @@ class RoutingCapture:
             missing = chosen < 0
             chosen = chosen.where(~missing, chosen[..., :1].clamp_min(0))  # again the first: changes no least or best
         of_chosen = ranked.gather(-1, chosen)
-        best = ranked.scatter(-1, chosen, -torch.inf).amax(-1)
+        best = gating.within_groups(ranked).scatter(-1, chosen, -torch.inf).amax(-1)
         margin = of_chosen.amin(-1) - best.masked_fill(best == -torch.inf, 0.0)  # where all are used, the least score
         mass = probabilities.gather(-1, chosen) if gating.ranks_otherwise else of_chosen
         if missing is not None:

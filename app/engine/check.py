@@ -218,7 +218,7 @@ def _score_error(
     """The largest difference of captured probabilities, entropy (as a share of ln E), margin and top-k mass from those
     that follow from the router's input."""
     probabilities, ranked = layer.gating.probabilities(logits), layer.gating.ranked(logits)
-    others = ranked.scatter(-1, executed, -torch.inf).amax(-1)
+    others = layer.gating.choice_scores(logits).scatter(-1, executed, -torch.inf).amax(-1)
     expected = {
         "router_scores": probabilities,
         "entropy": torch.special.entr(probabilities).sum(-1),

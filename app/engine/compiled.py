@@ -68,6 +68,11 @@ class CompiledDecode:
         self._position = torch.zeros((1, 1), dtype=torch.int64, device=device)
         self._steps: dict[tuple[int, int], Any] = {}
 
+    def close(self) -> None:
+        """Forget the graphs; the model may be compiled again."""
+        self._steps.clear()
+        _COMPILED.discard(self.model)
+
     def cache(self, tokens: int) -> RoomyCache:
         """A cache with room for ``tokens``."""
         size = SMALLEST
@@ -98,12 +103,11 @@ class CompiledDecode:
         if step and UNCHECKED:
             return step(self._token, cache, self._position)
         step = step or compiled_whole(self._forward, self._graphs)
-        self._steps[cache.room, most] = step
         usual = self.model.config._experts_implementation
         if usual == REPLACED:
             self.model.set_experts_implementation(EXPERTS)
         try:
-            return step(self._token, cache, self._position)
+            found = step(self._token, cache, self._position)
         except Exception as error:
             if type(error).__module__.startswith("torch._"):
                 raise ModelError(f"This model cannot be compiled here: {first_line(error)}") from None
@@ -111,6 +115,8 @@ class CompiledDecode:
         finally:
             if usual == REPLACED:
                 self.model.set_experts_implementation(usual)
+        self._steps[cache.room, most] = step
+        return found  # type: ignore[no-any-return]
 
     def _forward(
         self, token: torch.Tensor, cache: RoomyCache, position: torch.Tensor

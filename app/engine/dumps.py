@@ -42,9 +42,9 @@ def read_dump(path: Path) -> tuple[Arrays, Tokens | None]:
         return Arrays(ids), None
     positions = np.concatenate([p for _, p, _ in parts if p is not None])
     order = np.argsort(positions, kind="stable")
-    if not np.array_equal(positions[order], np.arange(len(ids)) + positions.min(initial=0)):
+    start = int(positions.min()) if len(positions) else 0
+    if not np.array_equal(positions[order], np.arange(len(ids)) + start):
         raise BadValue(f"{path} holds several requests or ranks; record one request at a time on one rank.")
-    start = int(positions.min(initial=0))
     tokens = [t for _, _, part in parts for t in part]
     known = start == 0 and len(tokens) == len(ids)
     return Arrays(ids[order], start=start), Tokens([tokens[i] for i in order]) if known else None

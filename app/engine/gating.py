@@ -100,6 +100,10 @@ class Gating:
         ranked = self.ranked(logits)
         if barred is not None:
             ranked = ranked.masked_fill(barred, -torch.inf)
+        return self.within_groups(ranked)
+
+    def within_groups(self, ranked: torch.Tensor) -> torch.Tensor:
+        """(N, E) ``ranked``, -inf for experts outside the groups used."""
         if self.groups <= 1:
             return ranked
         best = self._group_scores(ranked)

@@ -61,12 +61,13 @@ class Instruments:
         rows = instruments.deliver(reading, start, Step.PREFILL)
 
     Hooks are on the model while at least one stream is open, and on no other time, unless they are to be compiled with
-    the model: then they stay, and let passes go by that are no stream's turn. A stream's edits are in the tables while
-    it is open, whatever ends it. All instruments of one model, of several engines too, take turns.
+    the model: then they stay. Passes that are no stream's turn go by. A stream's edits are in the tables while it is
+    open, whatever ends it. All instruments of one model, of several engines too, take turns.
     """
 
     def __init__(self, layers: list[MoELayer], lock: threading.RLock, *, stay: bool = False) -> None:
         self.capture = RoutingCapture(layers)
+        self.capture.listening = False
         self.spec = self.capture.spec
         self._edits = RouterEdits(layers)
         self._outputs = OutputsCapture(layers)
@@ -116,7 +117,7 @@ class Instruments:
             try:
                 yield
             finally:
-                self.capture.listening = not self._stay
+                self.capture.listening = False
 
     def keep(self, reading: Reading, taken: Pass) -> None:
         """Keep the pass just run."""

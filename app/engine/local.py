@@ -134,12 +134,11 @@ class LocalEngine:
             "parent": None,
         }
         if capture and check:
-            result = self.verify()
-            self._facts["capture_check"] = result.to_json()
-            if not result.ok:
-                raise CaptureError(f"The capture of {self.name!r} failed its check: {result.problems[0]}")
-            if compiled and layers:
-                self._verify_compiled()
+            try:
+                self._facts["capture_check"] = self._verified()
+            except BaseException:
+                self.close()
+                raise
 
     @property
     def tokenizer(self) -> Any:
@@ -159,9 +158,25 @@ class LocalEngine:
             self._prefill_rows = 2**31
         return result
 
+    def _verified(self) -> dict[str, Any]:
+        """The result of the capture check, as JSON.
+
+        Raises:
+            CaptureError: the capture is not faithful.
+            ModelError: compiled decoding is not what ordinary decoding is.
+        """
+        result = self.verify()
+        if not result.ok:
+            raise CaptureError(f"The capture of {self.name!r} failed its check: {result.problems[0]}")
+        if self._compiled and self.spec.layers:
+            self._verify_compiled()
+        return result.to_json()
+
     def close(self) -> None:
         """Take everything off the model; a compiled engine leaves its hooks on until then."""
         self._instruments.close()
+        if self._compiled:
+            self._compiled.close()
 
     def _verify_compiled(self) -> None:
         """A few compiled steps behind texts of two lengths, against ordinary ones.

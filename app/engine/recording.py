@@ -22,6 +22,7 @@ from analysis.trace import RoutingTrace
 from app.engine.base import ChatRequest, RouterEdit, SamplingParams
 from app.engine.edit_rules import check_edits
 from app.engine.local import LocalEngine
+from app.engine.models import RUN_ERRORS, first_line
 from app.engine.prompts import Prompt
 from app.engine.recorder import record
 from app.engine.thinking import effective_mode
@@ -29,6 +30,8 @@ from app.engine.thinking import effective_mode
 MAX_SAMPLES = 10_000
 ADDED_SETTINGS: dict[str, Any] = {"edits": [], "expert_outputs": False}
 """Settings that recordings of earlier versions do not name, with the value they had."""
+OF_GENERATING = ("same_sampling", "thinking_budget", "max_new_tokens", "temperature", "top_p", "top_k", "seed")
+"""Settings that mean nothing where texts are routed as they stand."""
 
 
 @dataclass(frozen=True)
@@ -88,13 +91,14 @@ def run_job(
             continue
         try:
             trace = _record_one(engine, job, prompt, mode, sample)
-        except UserError as error:
-            summary["failed"].append({"prompt": prompt.text[:200], "problem": str(error)})
-            say(f"{position}/{len(plan)} {mode}: {error}")
+            data = storage.to_bytes(trace)
+        except (UserError, *RUN_ERRORS) as error:
+            problem = str(error) if isinstance(error, UserError) else first_line(error)
+            summary["failed"].append({"prompt": prompt.text[:200], "problem": problem})
+            say(f"{position}/{len(plan)} {mode}: {problem}")
             continue
-        storage.save(trace, job.out / name)
         entry = index_entry(name, trace, prompt.text, prompt.digest, sample, prompt.labels)
-        _append(job.out / INDEX, entry)
+        _keep(job.out, data, entry)
         summary["recorded"] += 1
         left = (time.monotonic() - began) / summary["recorded"] * (len(plan) - position)
         say(
@@ -153,7 +157,8 @@ def _request(engine: LocalEngine, job: RecordJob, prompt: Prompt, mode: str, sam
 
 def _open_folder(engine: LocalEngine, job: RecordJob) -> dict[str, str]:
     """Make the folder, or take up the recording in it. Returns file → digest of the prompt of what is complete."""
-    settings = {k: v for k, v in asdict(job).items() if k not in ("out", "shard", "samples", "modes")}
+    apart = ("out", "shard", "samples", "modes", *(OF_GENERATING if job.forced else ()))
+    settings = {k: v for k, v in asdict(job).items() if k not in apart}
     facts = engine.provenance()
     settings["edits"] = [edit_text(asdict(e)) for e in job.edits]
     settings["model"] = str(Path(engine.name).resolve()) if Path(engine.name).is_dir() else engine.name
@@ -166,9 +171,10 @@ def _open_folder(engine: LocalEngine, job: RecordJob) -> dict[str, str]:
         elif index.exists():
             raise BadValue(f"{job.out} holds an {INDEX} that is not a recording's; choose another folder.")
         else:
-            _write_whole(kept, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
+            text = json.dumps(settings, indent=2, ensure_ascii=False) + "\n"
+            storage.write_whole(kept, text.encode())
         return _read_index(index)
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or error
         raise BadValue(f"{job.out} cannot be used for a recording: {reason}.") from None
 
@@ -200,28 +206,23 @@ def _read_index(path: Path) -> dict[str, str]:
         try:
             entry = json.loads(line)
             file, digest = str(entry["file"]), str(entry["digest"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise BadValue(f"{path}, line {number} is damaged; mend or remove it, then resume.") from None
         if (path.parent / file).is_file():
             done[file] = digest
             kept.append(line)
     if len(kept) < len(lines):
-        _write_whole(path, b"".join(kept).decode("utf-8"))
+        storage.write_whole(path, b"".join(kept))
     return done
 
 
-def _write_whole(path: Path, text: str) -> None:
-    """Replace a file by ``text`` in one act."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
-
-
-def _append(path: Path, entry: dict[str, Any]) -> None:
+def _keep(out: Path, trace: bytes, entry: dict[str, Any]) -> None:
+    """Write a trace, then its line of the index."""
     try:
-        with open(path, "a", encoding="utf-8") as file:
+        storage.write_whole(out / entry["file"], trace)
+        with open(out / INDEX, "a", encoding="utf-8") as file:
             file.write(json.dumps(entry, ensure_ascii=False, allow_nan=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        raise BadValue(f"{path} cannot be written: {error.strerror}. What was finished is kept.") from None
+        raise BadValue(f"{out} cannot be written to: {error.strerror}. What was finished is kept.") from None

@@ -100,7 +100,8 @@ def _probe_ids(model: nn.Module, token_ids: Sequence[int]) -> torch.Tensor:
     """(1, N) tokens: those given, filled up with random ones that no config speaks of (images and the like)."""
     embedding = model.get_input_embeddings().weight  # type: ignore[operator,union-attr]
     config = text_config(model)
-    special = {v for k, v in {**vars(model.config), **vars(config)}.items() if k.endswith("token_id") and v}  # type: ignore[arg-type]
+    named = [v for k, v in {**vars(model.config), **vars(config)}.items() if k.endswith("token_id") and v]  # type: ignore[arg-type]
+    special = {i for v in named for i in (v if isinstance(v, list | tuple) else [v])}
     ordinary = [i for i in range(embedding.shape[0]) if i not in special] if embedding.shape[0] < 4096 else None
     generator = torch.Generator().manual_seed(0)
     drawn = torch.randint(len(ordinary) if ordinary else 4096, (PROBE_TOKENS,), generator=generator).tolist()

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from analysis.trace import Origin, Phase
 from app.engine.base import Message, SamplingParams
-from app.engine.tokens import PromptToken, TokenText
+from app.engine.tokens import THINKING_TAGS, PromptToken, TokenText
 
 EARLY_STOP = (
     "Considering the limited time by the user, I have to give the solution based on the thinking directly now.\n"
@@ -53,7 +53,7 @@ class PhaseTracker:
 
     def __init__(self, text: TokenText, prompt: Sequence[PromptToken], stop_ids: frozenset[int]) -> None:
         self._text = text
-        self._open, self._close = text.id_of("<think>"), text.id_of("</think>")
+        self._open, self._close = map(text.id_of, THINKING_TAGS)
         self._stop_ids = stop_ids
         tags = [t.token_id for t in prompt if t.origin == Origin.TEMPLATE and t.token_id in (self._open, self._close)]
         after_prompt = bool(tags) and tags[-1] == self._open and self._open is not None

@@ -5,6 +5,7 @@ Knows tokenizers and chat templates. Does not know models.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from transformers.convert_slow_tokenizer import bytes_to_unicode
 from analysis.errors import BadValue, ModelError
 from analysis.trace import Origin, Phase
 from app.engine.base import Message
+
+THINKING_TAGS = ("<think>", "</think>")
 
 
 @dataclass(frozen=True)
@@ -50,9 +53,8 @@ class TokenText:
 
     def piece(self, token_id: int) -> bytes:
         """The bytes that ``token_id`` stands for; possibly part of a character."""
-        added = self._added.get(token_id)
-        if added is not None:
-            return added.encode()
+        if token_id in self._added and (self._byte_level or token_id in self._controls):
+            return self._added[token_id].encode()
         token = self.tokenizer.convert_ids_to_tokens(token_id)
         if token is None:
             return b""
@@ -64,7 +66,7 @@ class TokenText:
 
     def is_marker(self, token_id: int) -> bool:
         """Whether ``token_id`` is a control token of the chat format or a tag of the thinking block."""
-        return token_id in self._added
+        return token_id in self._controls
 
     def id_of(self, token: str) -> int | None:
         """The id of a token that stands for exactly ``token``; None where the vocabulary has none."""
@@ -104,7 +106,7 @@ class TokenText:
             said = messages[segment.message].role == "assistant"
             return PromptToken(token_id, Phase.PROMPT, Origin.SAMPLED if said else Origin.USER, turns[segment.message])
 
-        hostile = any(s in c for c in contents for s in self._added.values() if s)
+        hostile = any(s in c for c in contents for s in self._controls.values())
         if not hostile and self.tokenizer.is_fast:
             coded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
             starts = [segment.start for segment in segments]
@@ -124,7 +126,7 @@ class TokenText:
         cursor, owner = 0, spans[0][2] if spans else 0
         for start, end, message in spans:
             gap = text[cursor:start]
-            found = [(gap.find(s), len(s)) for s in self._added.values() if s and s in gap]
+            found = [(gap.find(s), len(s)) for s in self._controls.values() if s in gap]
             first, size = min(found, default=(len(gap), 0))
             closed = len(gap) - len(gap[first + size :].lstrip())
             segments += [
@@ -176,12 +178,12 @@ class TokenText:
         return [span for span in spans if span[1] > span[0]]
 
     def _split_specials(self, text: str) -> list[str]:
-        """``text`` in parts, none of which holds a whole added token."""
+        """``text`` in parts, none of which holds a whole control token."""
         parts, start = [], 0
-        added = sorted((s for s in self._added.values() if s), key=len, reverse=True)
+        controls = sorted(self._controls.values(), key=len, reverse=True)
         position = 0
         while position < len(text):
-            token = next((s for s in added if text.startswith(s, position)), None)
+            token = next((s for s in controls if text.startswith(s, position)), None)
             if token is None:
                 position += 1
                 continue
@@ -193,6 +195,19 @@ class TokenText:
     @cached_property
     def _added(self) -> dict[int, str]:
         return {int(i): str(t) for i, t in self.tokenizer.added_tokens_decoder.items()}
+
+    @cached_property
+    def _controls(self) -> dict[int, str]:
+        """The added tokens that are no words: special ones, and tags that are not marked so, as Qwen3's. Tokenizers
+        also add runs of spaces (GPT-NeoX's) and HTML (Gemma's), which are words."""
+        template = str(getattr(self.tokenizer, "chat_template", None))
+
+        def is_tag(text: str) -> bool:
+            known = text in THINKING_TAGS or text in template or re.search("[|｜_]", text)
+            return bool(known and re.fullmatch(r"<.+>|\[.+\]", text))
+
+        added = self.tokenizer.added_tokens_decoder.items()
+        return {int(i): str(t) for i, t in added if str(t) and (t.special or is_tag(str(t)))}
 
     @cached_property
     def _byte_of(self) -> dict[str, int]:

@@ -6,7 +6,9 @@ no large upload, no analytics, no fonts or scripts from elsewhere.
 
 from __future__ import annotations
 
+import errno
 import functools
+import logging
 import os
 import socket
 import sys
@@ -18,16 +20,19 @@ from typing import Any
 import gradio as gr
 
 from analysis import storage
-from analysis.errors import BadValue
+from analysis.errors import BadValue, TraceError
+from analysis.trace import RoutingTrace
 from app.engine.base import Engine
-from app.engine.catalogue import BUNDLED_CARD, TRACES, shipped
+from app.engine.catalogue import BUNDLED_CARD, TRACES, Shipped, shipped
 from app.engine.catalogue import EXAMPLE as EXAMPLE_FILE
 from app.engine.scheduler import Scheduler
 from app.server.store import TraceStore
-from app.settings import Settings, without_brackets
+from app.settings import Settings
 from app.ui.context import EXAMPLE, Services
 from app.ui.page import build_page
 from app.ui.theme import STYLE, head, make_theme
+
+log = logging.getLogger("expertscope")
 
 PORTS_TRIED = 100
 
@@ -52,9 +57,18 @@ def make_services(engine: Engine, settings: Settings, traces: Path = TRACES) -> 
         store.keep(storage.load(EXAMPLE_FILE), EXAMPLE)
     recordings = shipped(traces)
     for recording in recordings:
-        store.offer(recording.id, functools.partial(storage.load, recording.path))
+        store.offer(recording.id, functools.partial(_open, recording))
     scheduler = Scheduler(running=1, waiting=settings.max_waiting)
     return Services(engine, scheduler, store, settings, recordings=recordings)
+
+
+def _open(recording: Shipped) -> RoutingTrace:
+    """What comes along. Its path is for the log, not for visitors."""
+    try:
+        return storage.load(recording.path)
+    except TraceError as error:
+        log.warning("%s", error)
+        raise TraceError.said("shipped_lost", link=recording.link) from None
 
 
 def make_demo(services: Services) -> gr.Blocks:
@@ -70,7 +84,7 @@ def launch_options(settings: Settings) -> dict[str, Any]:
         "theme": make_theme(),
         "css_paths": [STYLE],
         "head": head(),
-        "max_file_size": f"{settings.upload_megabytes}mb",
+        "max_file_size": f"{2 * settings.upload_megabytes}mb",  # the library refuses sooner, in the visitor's language
         "max_threads": settings.followed + 40,
         "enable_monitoring": False,
         "run_history": False,
@@ -91,7 +105,7 @@ def launch_demo(demo: gr.Blocks, services: Services, *, block: bool = True, open
         BadValue: no free port was found, or the host's name means nothing here.
     """
     settings = services.settings
-    host = _host(settings)
+    host = settings.host
     port = free_port(host, settings.port)
     name = f"[{host}]" if ":" in host else host
     demo.launch(server_name=name, server_port=port, prevent_thread_lock=True, **launch_options(settings))
@@ -107,18 +121,16 @@ def launch_demo(demo: gr.Blocks, services: Services, *, block: bool = True, open
     return Served(demo, services, url)
 
 
-def _host(settings: Settings) -> str:
-    """The configured host; a Space listens where Gradio's own variable says, unless it was configured."""
-    if settings.host == Settings.host and os.environ.get("GRADIO_SERVER_NAME"):
-        return without_brackets(os.environ["GRADIO_SERVER_NAME"])
-    return settings.host
+def environment() -> dict[str, str]:
+    """The environment; a Space listens where Gradio's own variable says, unless another host is set."""
+    return {"EXPERTSCOPE_HOST": os.environ.get("GRADIO_SERVER_NAME") or Settings.host, **os.environ}
 
 
 def free_port(host: str, port: int) -> int:
     """``port``, or the next free one; any free one for 0.
 
     Raises:
-        BadValue: there is none among the next ``PORTS_TRIED``, or ``host`` means nothing here.
+        BadValue: there is none among the next ``PORTS_TRIED``, one may not be used, or ``host`` means nothing here.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for candidate in [0] if port == 0 else range(port, min(port + PORTS_TRIED, 65536)):
@@ -126,10 +138,13 @@ def free_port(host: str, port: int) -> int:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((host, candidate))
-            except socket.gaierror:
+            except (OSError, UnicodeError) as error:
+                number = getattr(error, "errno", None)
+                if number == errno.EADDRINUSE:
+                    continue
+                if number == errno.EACCES:
+                    raise BadValue(f"Port {candidate} may not be used here; choose another with --port.") from None
                 raise BadValue(f"The host {host!r} is not an address of this machine.") from None
-            except OSError:
-                continue
             return int(probe.getsockname()[1])
     raise BadValue(f"No free port from {port} to {port + PORTS_TRIED - 1}; choose another with --port.")
 

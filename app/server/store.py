@@ -18,7 +18,7 @@ UNDO_SECONDS = 15.0
 
 
 class TraceStore:
-    """The least recently used traces leave first."""
+    """The least recently used traces leave first, and before them those that can be opened again."""
 
     def __init__(self, max_traces: int = 256, max_megabytes: float = 512, undo_seconds: float = UNDO_SECONDS) -> None:
         self._max_traces = max_traces
@@ -37,7 +37,7 @@ class TraceStore:
 
     def offer(self, trace_id: str, load: Callable[[], RoutingTrace]) -> None:
         """Have a trace under ``trace_id`` for as long as the server runs. It is opened when it is asked for, makes
-        room for others like them, and is then opened again."""
+        room for any other, and is then opened again."""
         self._offered[trace_id] = load
 
     def is_permanent(self, trace_id: str) -> bool:
@@ -128,7 +128,8 @@ class TraceStore:
         self._traces[trace_id] = trace
         self._bytes += size_of(trace)
         while len(self._traces) > 1 and (len(self._traces) > self._max_traces or self._bytes > self._max_bytes):
-            self._drop(next(iter(self._traces)))
+            first = next(iter(self._traces))
+            self._drop(next((one for one in self._traces if one in self._offered), first))
 
     def _drop(self, trace_id: str) -> None:
         trace = self._traces.pop(trace_id, None)

@@ -179,8 +179,15 @@ def test_damaged_and_foreign_folders(packed, tmp_path):
     assert "not a collection" in damaged(lambda p: (p / "collection.json").write_text("{}"))
     newer = json.dumps(manifest | {"format_version": 2})
     assert "format version 2" in damaged(lambda p: (p / "collection.json").write_text(newer))
-    outside = json.dumps(manifest | {"files": {"../tokens/x.parquet": 1}})
-    assert "damaged" in damaged(lambda p: (p / "collection.json").write_text(outside))
+    for wrong in (
+        {"files": {"../tokens/x.parquet": 1}},
+        {"files": {"": 1}},
+        {"files": {**manifest["files"], "traces.parquet": 9.0}},
+        {"rows": float("inf")},
+        *({"spec": [{**layer, "top_k": k} for layer in manifest["spec"]]} for k in ("2", 2.0)),
+    ):
+        text = json.dumps(manifest | wrong)
+        assert "does not describe a collection" in damaged(lambda p: (p / "collection.json").write_text(text))  # noqa: B023
     assert "traces.parquet is missing" in damaged(lambda p: (p / "traces.parquet").unlink())
     assert "not a readable" in damaged(lambda p: (p / "traces.parquet").write_bytes(b"PAR1"))
     part = "tokens/part-00000.parquet"

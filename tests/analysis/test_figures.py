@@ -156,6 +156,14 @@ def test_an_expert_far_down_the_list_stands_at_its_own_place():
     assert list(used.x) == [121]
 
 
+def test_scores_that_are_no_probabilities_are_called_shares():
+    trace = make_trace(rows=5, layers=1)
+    spec = RouterSpec((replace(trace.spec.layers[0], scoring="sigmoid"),))
+    for made, said in ((trace, "router probability"), (replace(trace, spec=spec), "share of the router's scores")):
+        figure = token.router_scores(token_metrics.token_scores(made, 2, 0), [1], 0, 2, "x", Words("en"), "light")
+        assert figure.layout.yaxis.title.text == said and "uniform 12.5 %" in figure.layout.title.text
+
+
 def test_a_long_dense_trace_is_counted():
     trace = make_trace(rows=metrics._MANY + 1, layers=0)
     assert metrics.expert_counts(trace).shape == (0, 0) or not metrics.expert_counts(trace).size
@@ -173,6 +181,12 @@ def test_titles_fit_on_a_phone():
 def test_facts_are_kept_together():
     assert style.wrap_facts("one fact · another fact · a third", 24) == ["one fact · another fact", "a third"]
     assert style.wrap_facts("") == []
+
+
+def test_a_share_of_less_than_all_is_never_the_whole():
+    said = {1.0: "100 %", 1 - 1e-12: "100 %", 0.9996: "99.9 %", 0.9994: "99.9 %", 0.25: "25 %", 0.0: "0 %"}
+    assert {share: style.percent(share) for share in said} == said
+    assert float(style.percent(1e-7).removesuffix(" %")) > 0 and style.percent(np.nan) == "–"
 
 
 def test_the_live_view_uses_the_same_colours():

@@ -86,6 +86,9 @@ def test_arrays_become_a_trace(facts):
     assert alone.num_tokens == 5 and alone.provenance["tokens_known"] is False
     late = to_trace(Arrays(ids, start=3), facts, "vllm", Tokens(list(range(8))))
     assert late.row_start == 3 and late.num_tokens == 8
+    for start in (-1, 2**40):
+        with pytest.raises(BadValue, match=f"first row at token {start};"):
+            to_trace(Arrays(ids, start=start), facts, "vllm")
 
 
 def test_dense_layers_in_the_array_are_dropped(tmp_path):

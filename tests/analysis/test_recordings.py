@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from analysis.errors import BadValue, TraceError
-from analysis.recordings import plan, read_entries
+from analysis.recordings import plan, read_entries, sampled_apart
 from analysis.shares import measure
 from tests.make_recording import both_modes, write_recording
 from tests.make_traces import make_trace
@@ -70,6 +70,11 @@ def test_models_are_those_of_the_folders(tmp_path):
     made = plan(read_entries(folders), by="model")
     assert made.groups == ("small", "large") and made.paired and len(made.units) == 3
     assert all(len(side) == 2 for u in made.units for side in u.sides), "both modes of a prompt count together"
+
+
+def test_damaged_settings_say_nothing(folder):
+    (folder / "settings.json").write_text("[" * 100_000)
+    assert read_entries([folder])[0].model == str(folder) and sampled_apart([folder]) == []
 
 
 def test_phases_are_two_sides_of_one_trace(folder):

@@ -6,6 +6,8 @@ import json
 import shutil
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from analysis import collection_rows, packing
@@ -111,6 +113,34 @@ def test_tokens_of_another_order_are_refused(both, tmp_path):
     (tmp_path / "copy" / "collection.json").write_text(json.dumps({**manifest, "files": turned}))
     with Collection.open(tmp_path / "copy") as collection, pytest.raises(TraceError, match="not in the order"):
         CollectionRows(collection).rows(0)
+
+
+def overwritten(file):
+    """The footer stays whole."""
+    data = file.read_bytes()
+    file.write_bytes(data[:4] + bytes(len(data) // 2) + data[4 + len(data) // 2 :])
+
+
+def with_column(name, value):
+    def write(file):
+        table = pq.read_table(file)
+        column = pa.array([value] * len(table))
+        pq.write_table(table.set_column(table.column_names.index(name), name, column), file)
+
+    return write
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [overwritten, with_column("provenance", "{"), with_column("provenance", "[]"), with_column("index_entry", "3"),
+     with_column("index_entry", "[" * 100_000)],
+)  # fmt: skip
+def test_a_damaged_table_of_traces_is_one_sentence(both, tmp_path, damage):
+    shutil.copytree(both[1], tmp_path / "copy")
+    damage(tmp_path / "copy" / "traces.parquet")
+    with pytest.raises(TraceError, match="is damaged") as error:
+        compare_folders([tmp_path / "copy"], permutations=999)
+    assert "\n" not in str(error.value)
 
 
 def test_modes_sampled_apart_are_seen_in_a_collection(both, tmp_path):

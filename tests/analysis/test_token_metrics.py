@@ -9,6 +9,7 @@ import pytest
 
 from analysis import token_metrics as metrics
 from analysis.errors import BadValue
+from analysis.trace import RouterSpec
 from tests.make_traces import make_trace
 
 TRACE = make_trace(rows=30, layers=3, experts=8, top_k=3, first_layer=2)
@@ -51,6 +52,13 @@ def test_scores_are_the_layers_own():
     assert scores.chance == 1 / 8
     with pytest.raises(BadValue, match=r"Layer 9 has no router; MoE layers are \[2, 3, 4\]"):
         metrics.token_scores(TRACE, 5, 9)
+
+
+def test_scores_of_a_sigmoid_are_shares_with_the_same_chance():
+    layers = tuple(replace(layer, scoring="sigmoid") for layer in TRACE.spec.layers)
+    scores = metrics.token_scores(replace(TRACE, spec=RouterSpec(layers)), 5, 3)
+    assert (scores.unit, scores.chance) == ("share of scores", 1 / 8)
+    assert metrics.uncertainty(TRACE, 12)["margin"].unit == "score"
 
 
 def test_heatmap_is_the_window_cut_to_the_tokens():

@@ -68,6 +68,22 @@ def test_what_a_language_lacks_is_said_in_english(monkeypatch):
     assert Words("ja")("a.c", x=1) == "sea 1"
 
 
+def test_marks_between_chinese_characters_are_full_width():
+    """But not in what is sent to a model as it stands, nor in what is typed at a command line."""
+    half = re.compile(r"[\u4e00-\u9fff“”][,:;?!()]|[,:;?!()] ?[\u4e00-\u9fff“”]")
+    as_typed = ("learn.contexts.example_first", "learn.contexts.example_second", "errors.edit_text")
+    assert [key for key, text in locale("zh").items() if half.search(text) and key not in as_typed] == []
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_mode_has_one_name(language):
+    words = Words(language)
+    for mode, switch, column in (("thinking", "thinking", "first"), ("non-thinking", "direct", "second")):
+        keys = (f"library.mode.{mode}", f"library.page.mode_{mode}", f"figures.contrast.group.{mode}")
+        names = {words(key).lower() for key in (*keys, f"page.mode_{switch}", f"tabs.set.columns.{column}")}
+        assert len(names) == 1, names
+
+
 def test_letters_are_those_of_the_language():
     """A text of Japanese has kana and one of Chinese has none: texts were not put into the wrong file."""
     kana = re.compile("[ぁ-ヿ]")

@@ -21,6 +21,7 @@ from analysis.errors import CaptureError
 from analysis.trace import Step
 from app.engine.capture import RoutingCapture, capture_routing
 from app.engine.router import find_moe_layers
+from tests.families import known, tiny_family
 from tests.tiny_models import tiny_dense, tiny_moe
 
 IDS = torch.arange(3, 15).unsqueeze(0)
@@ -78,6 +79,24 @@ def test_entropy_margin_mass_and_scores_follow_from_the_router_logits():
         np.testing.assert_allclose(rows.margin[:, position], top[:, 3] - top[:, 4], atol=1e-6)
         np.testing.assert_allclose(rows.top_k_mass[:, position], top[:, :4].sum(-1), rtol=1e-5)
         np.testing.assert_allclose(rows.router_scores[:, position], p, atol=1e-3)
+
+
+@pytest.mark.parametrize("family", known(["deepseek_v2", "deepseek_v3"]))
+def test_the_margin_is_to_the_best_expert_that_its_groups_allow(family):
+    """Two groups of four experts, one of which is used: the best expert of the other could not have been chosen."""
+    model = tiny_family(family)
+    seen, layers = [], find_moe_layers(model)
+    for layer in layers:
+        layer.router.register_forward_hook(lambda m, args, output, layer=layer: seen.append(layer.scores(output)))
+    _, rows = run(model, layers=layers)
+    assert (rows.margin >= 0).all()
+    for position, (layer, given) in enumerate(zip(layers, seen, strict=True)):
+        ranked = layer.gating.ranked(layer.gating.logits(given)).numpy()
+        for row, ids in zip(range(len(ranked)), rows.expert_ids[:, position].tolist(), strict=True):
+            others = [e for e in range(8) if e // 4 == ids[0] // 4 and e not in ids]
+            assert rows.margin[row, position] == pytest.approx(
+                ranked[row, ids].min() - ranked[row, others].max(), abs=1e-6
+            )
 
 
 def test_where_a_tie_was_broken_the_executed_id_is_stored():

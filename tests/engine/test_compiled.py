@@ -162,6 +162,34 @@ def test_a_compiled_engine_can_be_checked_again_and_lets_other_passes_go_by():
     assert np.array_equal(engine.run(request).expert_ids, before.expert_ids)
     engine.close()
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+    with torch.no_grad():
+        CompiledDecode(model, RoutingCapture([]))  # free for another engine
+
+
+def test_an_engine_that_cannot_be_opened_leaves_nothing_on_the_model(monkeypatch):
+    class Broken(Exception):
+        __module__ = "torch._dynamo.exc"
+
+    def step(*given):
+        raise Broken("no compiler was found")
+
+    monkeypatch.setattr("app.engine.compiled.compiled_whole", lambda *given: step)
+    model = tiny_moe(num_hidden_layers=1, mlp_only_layers=[])
+    for _ in range(2):
+        with pytest.raises(ModelError, match="cannot be compiled here: no compiler was found"):
+            LocalEngine(model, tokenizer(), compiled=True)
+        assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+
+
+def test_a_step_that_could_not_be_compiled_is_not_kept(monkeypatch):
+    def step(*given):
+        raise RuntimeError
+
+    monkeypatch.setattr("app.engine.compiled.compiled_whole", lambda *given: step)
+    decode = CompiledDecode(tiny_moe(num_hidden_layers=1), RoutingCapture([]))
+    with pytest.raises(RuntimeError):
+        decode.step(PROMPT[:1], decode.cache(64), 0)
+    assert not decode._steps
 
 
 def test_a_quantized_model_is_not_compiled_on_a_cpu():

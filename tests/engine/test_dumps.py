@@ -32,6 +32,12 @@ def test_passes_are_joined_in_the_order_of_tokens(tmp_path):
     assert np.array_equal(arrays.expert_ids, wanted) and tokens.ids == [10, 11, 12, 13, 14, 15]
 
 
+def test_a_cached_beginning_has_no_rows(tmp_path):
+    torch.save({"records": [record([5, 4]), record([6], 1)]}, tmp_path / "d.pt")
+    arrays, tokens = read_dump(tmp_path / "d.pt")
+    assert arrays.start == 4 and len(arrays.expert_ids) == 3 and tokens is None
+
+
 class Evil:
     def __reduce__(self):
         return os.system, ("touch evil-was-here",)

@@ -158,6 +158,7 @@ def test_another_pass_of_the_model_in_between_does_no_harm(engine):
     for event in engine.stream(ask()):
         recorder.add(event)
         engine.model(torch.tensor([[1, 2, 3]]))
+        assert not any(engine._instruments.capture._scores)  # and leaves no tensors
     assert np.array_equal(recorder.trace().expert_ids, alone.expert_ids)
 
 

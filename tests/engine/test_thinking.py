@@ -8,6 +8,8 @@ import unicodedata
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, models
+from transformers import PreTrainedTokenizerFast
 
 from analysis.errors import BadValue
 from analysis.trace import Origin, Phase, display_texts
@@ -89,6 +91,26 @@ def test_an_earlier_answer_loses_its_thinking_and_smuggles_nothing(answer):
     said = {o: b"".join(text.piece(t.token_id) for t in rendered if t.origin == o).decode() for o in Origin}
     assert said[Origin.USER] == "What is 1+1?user" and said[Origin.SAMPLED].endswith("It is 2.")
     assert "add" not in said[Origin.SAMPLED]
+
+
+def test_added_tokens_that_are_words_stay_words():
+    """GPT-NeoX's tokenizer adds runs of spaces, Gemma's HTML; neither is marked special, and Qwen3's tags are not."""
+    wide = copy.deepcopy(tokenizer())
+    wide.add_tokens(["    ", "<table>", "<｜fim▁hole｜>"])
+    text, words = TokenText(wide), {wide.convert_tokens_to_ids(t) for t in ("    ", "<table>")}
+    rendered = text.render(user("if x:\n    <table>"), enable_thinking=True)
+    assert words <= {t.token_id for t in rendered if t.origin == Origin.USER and t.phase == Phase.PROMPT}
+    tracker = PhaseTracker(text, rendered, frozenset())
+    assert [tracker.label(t) for t in words] == [Phase.ANSWER] * 2
+    assert all(text.is_marker(text.id_of(tag)) for tag in ("<think>", "<tool_call>", "<|im_end|>", "<｜fim▁hole｜>"))
+
+
+def test_added_words_of_a_sentencepiece_vocabulary_show_their_spaces():
+    backend = Tokenizer(models.BPE({"▁a": 0, "▁▁": 1}, []))
+    backend.add_tokens(["▁▁"])
+    backend.add_special_tokens(["<｜begin▁of▁text｜>"])
+    text = TokenText(PreTrainedTokenizerFast(tokenizer_object=backend))
+    assert [text.piece(i) for i in range(3)] == [b" a", b"  ", "<｜begin▁of▁text｜>".encode()]
 
 
 def test_a_template_that_changes_the_words_is_refused(monkeypatch):

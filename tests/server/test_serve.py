@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
+import runpy
 import socket
 from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
-from analysis.errors import BadValue
+from analysis.errors import BadValue, TraceError
+from analysis.words import LANGUAGES, Words
+from app.cli import main
 from app.server.serve import free_port, launch_demo, launch_options, make_demo, make_services
 from app.settings import Settings
 from tests.fake_engine import FakeEngine
+from tests.make_recording import both_modes, write_recording
+from tests.make_traces import make_trace
 
 
 def test_a_port_in_use_gives_the_next_free_one() -> None:
@@ -31,6 +40,61 @@ def test_port_zero_means_any() -> None:
 def test_a_host_that_is_no_address_is_named() -> None:
     with pytest.raises(BadValue, match="no-such-host"):
         free_port("no-such-host.invalid", 7860)
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "a" * 70])
+def test_an_address_of_another_machine_is_no_lack_of_ports(host: str) -> None:
+    with pytest.raises(BadValue, match="is not an address of this machine"):
+        free_port(host, 7860)
+
+
+def test_a_port_that_may_not_be_used_is_not_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    def bind(self: socket.socket, address: Any) -> None:
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(socket.socket, "bind", bind)
+    with pytest.raises(BadValue, match="Port 1000 may not be used"):
+        free_port("127.0.0.1", 1000)
+
+
+@pytest.mark.parametrize(
+    ("options", "ours", "host"),
+    [((), None, "0.0.0.0"), (("--host", "127.0.0.1"), None, "127.0.0.1"), ((), "127.0.0.1", "127.0.0.1")],
+)
+def test_a_host_that_was_asked_for_comes_before_the_spaces_own(
+    monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], ours: str | None, host: str
+) -> None:
+    monkeypatch.setenv("GRADIO_SERVER_NAME", "0.0.0.0")
+    if ours:
+        monkeypatch.setenv("EXPERTSCOPE_HOST", ours)
+    seen: list[Settings] = []
+    monkeypatch.setattr("app.server.serve.launch", lambda settings, open_browser: seen.append(settings))
+    assert main(["serve", *options]) == 0 and seen[0].host == host
+
+
+def test_a_space_follows_the_settings_and_says_what_is_wrong_in_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[tuple[Any, ...]] = []
+    monkeypatch.setenv("EXPERTSCOPE_COMPILE", "1")
+    monkeypatch.setenv("EXPERTSCOPE_HOST", "no-such-host.invalid")
+    monkeypatch.setattr("app.engine.opening.open_engine", lambda *given: asked.append(given) or FakeEngine())
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_path(str(Path(__file__).parents[2] / "app.py"), run_name="__main__")
+    assert asked == [("", "", True)] and stopped.value.code == 2
+    assert capsys.readouterr().err == "app.py: The host 'no-such-host.invalid' is not an address of this machine.\n"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_file_that_is_gone_is_named_by_its_link(tmp_path: Path, language: str) -> None:
+    write_recording(tmp_path / "gallery", both_modes(1), lambda number, line: make_trace())
+    services = make_services(FakeEngine(), Settings(), tmp_path)
+    (one, *_), words = services.recordings, Words(language)
+    one.path.unlink()
+    with pytest.raises(TraceError) as raised:
+        services.store.get(one.id)
+    said = raised.value.in_words(words)
+    assert said == words("errors.shipped_lost", link=one.link) and str(tmp_path) not in said
 
 
 def has_ipv6() -> bool:
@@ -57,7 +121,7 @@ def test_an_ipv6_address_is_served(host: str) -> None:
 
 def test_nothing_is_left_open() -> None:
     options = launch_options(Settings(upload_megabytes=7))
-    assert options["max_file_size"] == "7mb"
+    assert options["max_file_size"] == "14mb"
     for name in ("enable_monitoring", "run_history", "ssr_mode", "share", "mcp_server", "pwa", "show_error"):
         assert options[name] is False
     demo = make_demo(make_services(FakeEngine(), Settings()))

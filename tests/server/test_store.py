@@ -67,6 +67,21 @@ def test_what_is_offered_is_opened_when_it_is_asked_for_and_again_after_it_made_
     assert store.get("shipped") is trace and len(opened) == 2
 
 
+def test_what_can_be_opened_again_makes_room_for_what_cannot() -> None:
+    store = TraceStore(max_traces=3)
+    for trace_id in ("a", "b"):
+        store.offer(trace_id, make_trace)
+    own = [store.put(make_trace()), store.put(make_trace())]
+    store.get("a")
+    store.get("b")
+    assert all(one in store for one in own) and len(store) == 3
+    own.append(store.put(make_trace()))
+    store.get("a")
+    assert all(one in store for one in own) and len(store) == 3
+    store.put(make_trace())
+    assert [one in store for one in own] == [False, True, True]
+
+
 def test_looking_at_a_trace_puts_no_other_out() -> None:
     store, trace = TraceStore(max_traces=2), make_trace()
     store.offer("shipped", lambda: trace)
