@@ -26,7 +26,7 @@ from app.ui.context import Services, Shared
 from app.ui.conversation import Conversation
 from app.ui.following import SO_FAR, ActiveRuns
 from app.ui.live.wire import pointer
-from app.ui.quiet import HEARING, QUIET
+from app.ui.quiet import CHOOSING, HEARING, QUIET
 from app.ui.shelves import cards, files
 from app.ui.shelves.shelf import Item, Shelf, find, with_deleted, with_item, without_expired
 from app.ui.shelves.view import action, build_carriers, build_library, parcel
@@ -34,6 +34,8 @@ from app.ui.shelves.view import action, build_carriers, build_library, parcel
 log = logging.getLogger("expertscope")
 
 NAME = "library"
+SHELF = "shelf"
+"""What writes the shelf runs one at a time, else two could read the same one and the first one's change is lost."""
 
 
 @dataclass(frozen=True)
@@ -107,17 +109,17 @@ def shown_html(trace_id: str, trace: RoutingTrace | None, words: Words) -> str:
     )
 
 
-def label_of(trace_id: str, shelf: Shelf, store: TraceStore, words: Words) -> str:
+def label_of(trace_id: str, shelf: Shelf, services: Services, words: Words) -> str:
     """What stands below the live view while a recording is shown that is no turn of the chat."""
     try:
-        trace = store.peek(trace_id)
+        trace = services.store.peek(trace_id)
     except UserError:
         return words("library.label.gone")
-    item, revision = find(shelf, trace_id), trace.provenance.get("revision")
-    if store.is_permanent(trace_id) and f"stages.{revision}" in words:
-        stage = cards.stage_name(str(revision), words)
+    item, along = find(shelf, trace_id), next((r for r in services.recordings if r.id == trace_id), None)
+    if along and along.stage:
+        stage = cards.stage_name(along.stage, words)
         return words("library.label.stage", stage=stage, prompt=cards.title_of(trace)[:80])
-    kind = "shipped" if store.is_permanent(trace_id) else item.kind if item else "file"
+    kind = "shipped" if along else item.kind if item else "file"
     mode = words(f"library.mode.{cards.mode_of(trace)}")
     return words(f"library.label.{kind}", prompt=cards.title_of(trace)[:80], mode=mode)
 
@@ -179,7 +181,15 @@ def wire(
     buttons = list(tab.downloads.values())
     refreshed = [tab.shelf, tab.feed, tab.shown, tab.about, *buttons]
 
-    def refresh(trace_id: Any, open_tab: Any, shelf: Shelf, turns: Conversation) -> tuple[Any, ...]:
+    def refresh(*given: Any) -> tuple[Any, ...]:
+        try:
+            return fresh(*given)
+        except Exception:
+            log.exception("The library could not be drawn.")
+            skipped = [gr.skip()] * len(refreshed)
+            return *skipped[:2], status_html(words("page.fault"), True), *skipped[3:]
+
+    def fresh(trace_id: Any, open_tab: Any, shelf: Shelf, turns: Conversation) -> tuple[Any, ...]:
         kept = noted(trace_id, shelf, turns, store)
         kept = without_expired(kept, time.monotonic(), store.undo_seconds)
         shelf_now: Any = gr.skip() if kept == shelf else kept
@@ -207,24 +217,30 @@ def wire(
 
     def replay(chosen: str, trace_id: Any, shelf: Shelf, run_id: Any) -> tuple[Any, ...]:
         if runs.get(run_id) is not None:
-            return *(gr.skip(),) * 5, status_html(words("page.still_running"), True)
+            return refused(words("page.still_running"))
         try:
             store.get(chosen)
         except UserError as error:
-            return *(gr.skip(),) * 5, status_html(error.in_words(words), True)
+            return refused(error.in_words(words))
         return chosen, None, pointer(chosen, play=True), gr.skip(), gr.skip(), status_html(words("library.replaying"))
+
+    def refused(why: str) -> tuple[Any, ...]:
+        gr.Info(html.escape(why))  # by now the live view is in sight, and the tab's own line is not
+        return *(gr.skip(),) * 5, status_html(why, True)
 
     def delete(chosen: str, trace_id: Any, shelf: Shelf, run_id: Any) -> tuple[Any, ...]:
         if find(shelf, chosen) is None:
             return (gr.skip(),) * 6
         if store.discard(chosen):
             kept = with_deleted(shelf, chosen, time.monotonic())
+            said = words("library.deleted", seconds=f"{store.undo_seconds:g}")
         else:  # it had to make room before
             kept = tuple(item for item in shelf if item.id != chosen)
+            said = words("library.removed")
         gone = isinstance(trace_id, str) and trace_id == chosen
         now: tuple[Any, ...] = (None, None, None) if gone else (gr.skip(),) * 3
         value = content(kept, None if gone else trace_id, services, words)
-        return *now, kept, value, status_html(words("library.deleted", seconds=f"{store.undo_seconds:g}"))
+        return *now, kept, value, status_html(said)
 
     def undo(chosen: str, trace_id: Any, shelf: Shelf, run_id: Any) -> tuple[Any, ...]:
         if find(shelf, chosen) is None:
@@ -257,17 +273,19 @@ def wire(
         name = f"{path.stem}.{kind}" if kind == "png" else path.name
         return parcel(path, kind, secrets.token_hex(4)), status_html(words("library.saved", name=name))
 
+    in_turn: dict[str, Any] = {"concurrency_id": SHELF, "concurrency_limit": 1}
     gr.on(
         [shared.trace_id.change, shared.open_tab.change],
         refresh,
         [shared.trace_id, shared.open_tab, tab.shelf, conversation],
         refreshed,
-        **QUIET,
+        **CHOOSING | in_turn,
     )
     shown = [shared.trace_id, shared.token, shared.live]
     acted = [*shown, tab.shelf, tab.feed, tab.opened]
-    tab.listing.act(on_act, [shared.trace_id, tab.shelf, shared.run_id], acted, **HEARING)  # type: ignore[attr-defined]
-    tab.upload.upload(on_upload, [tab.upload, shared.trace_id, tab.shelf, shared.run_id], [*acted, tab.upload], **QUIET)
+    asked = [shared.trace_id, tab.shelf, shared.run_id]
+    tab.listing.act(on_act, asked, acted, **HEARING | in_turn)  # type: ignore[attr-defined]
+    tab.upload.upload(on_upload, [tab.upload, *asked], [*acted, tab.upload], **HEARING | in_turn)
     for kind, button in tab.downloads.items():
         button.click(
             functools.partial(on_save, kind),

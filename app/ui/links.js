@@ -10,19 +10,24 @@ element.addEventListener("click", (event) => {
   if (token) trigger("token", { at: pair(token.dataset.token) });
 });
 
-// In a grid of buttons the keyboard stops once, and the arrow keys go from one button to the next.
-const grid = (button) => [...button.closest("table").rows].map((row) => [...row.querySelectorAll("button")]).filter((row) => row.length);
+// In a grid of buttons, and in a text of them, the keyboard stops once, and the arrow keys go from one button to the next.
+const GRIDS = ".xp-grid table, .pick-token";
+const grid = (button) => {
+  const around = button.closest(GRIDS);
+  return [...(around.rows || [around])].map((row) => [...row.querySelectorAll("button")]).filter((row) => row.length);
+};
 const stop = () => {
-  for (const table of element.querySelectorAll(".xp-grid table")) {
-    const buttons = [...table.querySelectorAll("button")];
-    const at = Math.max(0, buttons.indexOf(document.activeElement));
+  for (const around of element.querySelectorAll(GRIDS)) {
+    const buttons = [...around.querySelectorAll("button")];
+    const here = buttons.includes(document.activeElement) ? document.activeElement : around.querySelector('[aria-pressed="true"]');
+    const at = Math.max(0, buttons.indexOf(here));
     buttons.forEach((button, i) => (button.tabIndex = i === at ? 0 : -1));
   }
 };
 element.addEventListener("focusin", stop);
 element.addEventListener("keydown", (event) => {
-  const button = event.target.closest(".xp-grid button");
-  if (!button) return;
+  const button = event.target.closest("button");
+  if (!button?.closest(GRIDS)) return;
   const rows = grid(button);
   const row = rows.findIndex((one) => one.includes(button));
   const place = rows[row].indexOf(button);

@@ -21,6 +21,16 @@
   }
   here.lang = here.dataset.lang = current;
 
+  // A language's link keeps the rest of the address, such as the recording that it names.
+  const keepQuery = (event) => {
+    const link = event.target instanceof Element && event.target.closest(".languages a");
+    if (!link) return;
+    const query = new URLSearchParams(location.search);
+    query.delete("lang");
+    link.search = query;
+  };
+  for (const kind of ["click", "auxclick"]) document.addEventListener(kind, keepQuery);
+
   const stored = () => {
     try {
       return localStorage.getItem("expertscope-theme");

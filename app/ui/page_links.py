@@ -71,7 +71,7 @@ def wire_turns(
     earlier, which, later, link = row
 
     def on_trace(trace_id: str | None, turns: Conversation, run_id: str, items: Shelf) -> tuple[Any, ...]:
-        n, total, label = turn_position(trace_id, turns, items, services.store, words)
+        n, total, label = turn_position(trace_id, turns, items, services, words)
         if run_id:
             label = words("page.turn_running")
         elif trace_id and trace_id in services.store:
@@ -207,17 +207,17 @@ def kept_turns(turns: Conversation, store: TraceStore) -> list[str]:
 
 
 def turn_position(
-    trace_id: str | None, turns: Conversation, shelf: Shelf, store: TraceStore, words: Words
+    trace_id: str | None, turns: Conversation, shelf: Shelf, services: Services, words: Words
 ) -> tuple[int, int, str]:
     """Number of the turn shown (0 for none), how many there are, and what to call what is shown."""
-    kept = kept_turns(turns, store)
+    kept = kept_turns(turns, services.store)
     if trace_id in kept:
         n = kept.index(trace_id) + 1
         return n, len(kept), words("page.turn_of", n=n, all=len(kept))
     if trace_id and trace_id.endswith(SO_FAR):
         return 0, len(kept), words("page.turn_running")
     if trace_id and trace_id != EXAMPLE:
-        return 0, len(kept), library_tab.label_of(trace_id, shelf, store, words)
+        return 0, len(kept), library_tab.label_of(trace_id, shelf, services, words)
     return 0, len(kept), words("page.turn_example" if trace_id else "page.turn_none")
 
 

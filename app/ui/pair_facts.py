@@ -6,6 +6,7 @@ Knows traces and words. Files are foreign: every value is escaped.
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from analysis.statistic import Statistic
 from analysis.trace import RoutingTrace
 from analysis.words import Words
 from app.ui.lessons.page_parts import table
-from app.ui.shelves.cards import cut, shape, title_of
+from app.ui.shelves.cards import cut, fact, shape, title_of
 
 PROMPT_CHARS = 300
 Row = tuple[str, str, str]
@@ -55,10 +56,7 @@ def _said(name: str, value: str, words: Words) -> str:
     """A fact's value in words where there are some."""
     if value == ABSENT:
         return words("tabs.pair.not_said")
-    key = {"mode": f"library.mode.{value}", "finish_reason": f"tabs.compare.reason.{value}"}.get(name, "")
-    if name == "revision":
-        key = f"stages.{value}"
-    return words(key) if key in words else value
+    return fact(name, value, words)
 
 
 def facts_html(a: RoutingTrace, b: RoutingTrace, link: str, words: Words) -> str:
@@ -98,14 +96,15 @@ def shared_html(trace: RoutingTrace, overlap: Statistic, layer: int, words: Word
     )
     of_token = dict(zip(overlap.along("token"), shares.tolist(), strict=True))
     by_chance = percent(float(np.nanmean(chance)))
-    spans = []
+    spans, rows = [], []
     for token, text in enumerate(trace.texts()):
         share = of_token.get(token, float("nan"))
         shown = one_line(text)
         if np.isfinite(share):
-            title = words("tabs.pair.token", text=shown, share=f"{share:.0%}", where=where, chance=by_chance)
+            title = words("tabs.pair.token", text=shown, share=percent(share), where=where, chance=by_chance)
         else:
             title = words("tabs.pair.token_unknown", text=shown)
+        rows.append((f"{token} {shown}", percent(share)))
         strength = f"{share:.2f}" if np.isfinite(share) else "0"
         spans.append(
             f'<span class="both" style="--lean:{strength}" title="{html.escape(title)}">{html.escape(text)}</span>'
@@ -114,5 +113,15 @@ def shared_html(trace: RoutingTrace, overlap: Statistic, layer: int, words: Word
     about = words("tabs.pair.same_text", n=trace.num_tokens, share=percent(average), chance=by_chance)
     return (
         f"<p>{html.escape(about)}</p><p class='hint'>{html.escape(words('tabs.pair.tint'))}</p>"
-        f'<p class="lean" tabindex="0">{"".join(spans)}</p>'
+        f"{token_text_html(spans, words('tabs.pair.text'), rows, words('tabs.pair.share'), words)}"
+    )
+
+
+def token_text_html(spans: Sequence[str], name: str, rows: Sequence[tuple[str, str]], value: str, words: Words) -> str:
+    """A tinted text under a ``name``, and the same as a folded table of (token, ``value``): colour and titles are for
+    those who see and point."""
+    read = table((words("tabs.pair.token_column"), value), rows)
+    return (
+        f'<p class="lean" role="region" tabindex="0" aria-label="{html.escape(name)}">{"".join(spans)}</p>'
+        f"<details><summary>{html.escape(words('tabs.pair.token_table'))}</summary>{read}</details>"
     )

@@ -44,7 +44,10 @@ def wire(
 
     def on_act(event: gr.EventData, known: Any) -> tuple[Any, ...]:
         chosen = action(event)
-        if chosen is None or chosen[0] != "compare" or chosen[1] not in services.store:
+        if chosen is None or chosen[0] != "compare":
+            return (gr.skip(),) * len(opened)
+        if chosen[1] not in services.store:
+            gr.Info(words("errors.not_in_memory"))
             return (gr.skip(),) * len(opened)
         first = chosen[1]
         before = [one for one in known if one != first]

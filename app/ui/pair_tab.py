@@ -133,10 +133,10 @@ def common_phases(a: RoutingTrace, b: RoutingTrace) -> list[str]:
     return [name for name in common.PHASE_CHOICES if a.rows_in(name).any() and b.rows_in(name).any()]
 
 
-def side_name(letter: str, trace: RoutingTrace, words: Words) -> str:
-    """Such as "A · thinking", or "B · Pretraining" for a checkpoint with a name."""
+def side_name(letter: str, trace: RoutingTrace, other: RoutingTrace, words: Words) -> str:
+    """Such as "A · thinking", or "B · Pretraining" where the other side is another checkpoint."""
     revision = trace.provenance.get("revision")
-    if isinstance(revision, str) and revision:
+    if isinstance(revision, str) and revision and revision != other.provenance.get("revision"):
         return f"{letter} · {stage_name(revision, words)[:40]}"
     return f"{letter} · {words(f'library.mode.{mode_of(trace)}')}"
 
@@ -173,7 +173,7 @@ def wire(tab: PairTab, kind: gr.State, services: Services, shared: Shared, shelf
         phases = common_phases(a, b)
         phase = phase if phase in phases else phases[0]
         named = gr.update(choices=[(words(f"figures.phase.{p}"), p) for p in phases], value=phase)
-        names = side_name("A", a, words), side_name("B", b, words)
+        names = side_name("A", a, b, words), side_name("B", b, a, words)
         figures = pair_figures(a, b, names, phase, words, theme).shown()
         both = read_alike(a, b, layer, words, theme)
         texts = ("", "")

@@ -16,11 +16,12 @@ import plotly.graph_objects as go
 from analysis import compare, metrics
 from analysis.figures import compare as figures
 from analysis.figures.load import load_map
+from analysis.figures.style import one_line, theme_of
 from analysis.figures.style import shown as named
-from analysis.figures.style import theme_of
 from analysis.trace import RoutingTrace
 from analysis.words import Words
 from app.ui import tabs_common as common
+from app.ui.pair_facts import token_text_html
 
 
 @dataclass(frozen=True)
@@ -93,9 +94,11 @@ def tinted_html(
     if not lean.n:
         return ""
     far = "b" if letter == "a" else "a"
-    spans = []
+    spans, rows = [], []
     for token, value in zip(lean.along("token"), lean.values.tolist(), strict=True):
-        title = words("tabs.compare.lean_token", value=f"{value:+.2f}".replace("-", "−"))
+        signed = f"{value:+.2f}".replace("-", "−")
+        title = words("tabs.compare.lean_token", value=signed)
+        rows.append((f"{token} {one_line(texts[token])}", signed))
         strength = round(min(1.0, 1.6 * abs(value)), 2)
         spans.append(
             f'<span class="{letter if value >= 0 else far}" style="--lean:{strength}" title="{title}">'
@@ -103,4 +106,6 @@ def tinted_html(
         )
     about = words("tabs.compare.lean", n=lean.n, here=letter.upper(), there=far.upper())
     above = f"<h4>{html.escape(heading)}</h4>" if heading else ""
-    return f'{above}<p class="hint">{html.escape(about)}</p><p class="lean" tabindex="0">{"".join(spans)}</p>'
+    name = f"{words('tabs.pair.text')} {heading or letter.upper()}"
+    read = token_text_html(spans, name, rows, words("tabs.compare.lean_column"), words)
+    return f'{above}<p class="hint">{html.escape(about)}</p>{read}'

@@ -15,13 +15,13 @@ from typing import Any
 from zipfile import ZIP_DEFLATED, ZipFile
 
 from analysis import storage
-from analysis.errors import TraceError
 from analysis.pairs import GROUPS, PairSet
 from analysis.recordings import INDEX, index_entry
 from analysis.report import Options, write_report
 from app import __version__
 from app.engine.base import Message
 from app.engine.prompts import Prompt
+from app.ui.shelves.files import new_folder
 
 NAME = "compared-prompts"
 KINDS = ("zip", "html")
@@ -49,19 +49,15 @@ def write(pairs: PairSet, kind: str, cache: Path, language: str, phase: Any, con
         BadValue: there is no such phase or control.
         TraceError: it cannot be written.
     """
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        path = Path(tempfile.mkdtemp(prefix="set-", dir=cache)) / f"{NAME}.{kind}"
-        with recorded(pairs) as folder:
-            if kind == "zip":
-                with ZipFile(path, "w", ZIP_DEFLATED) as archive:
-                    for file in sorted(folder.iterdir()):
-                        archive.write(file, f"{NAME}/{file.name}")
-            else:
-                options = Options(phase=str(phase), control=str(control), language=language, places=(NAME,))
-                write_report([folder], path, options, __version__)
-    except OSError as error:
-        raise TraceError.said("not_written", why=error.strerror or str(error)) from None
+    with new_folder(cache, "set-") as own, recorded(pairs) as folder:
+        path = own / f"{NAME}.{kind}"
+        if kind == "zip":
+            with ZipFile(path, "w", ZIP_DEFLATED) as archive:
+                for file in sorted(folder.iterdir()):
+                    archive.write(file, f"{NAME}/{file.name}")
+        else:
+            options = Options(phase=str(phase), control=str(control), language=language, places=(NAME,))
+            write_report([folder], path, options, __version__)
     return path
 
 

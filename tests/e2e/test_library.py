@@ -305,7 +305,7 @@ def test_a_link_without_a_token_plays_and_in_another_language(
 ) -> None:
     visit = open_page(f"{quiet[1].url}/ja?trace={FIRST.link}")
     visit.wait_live(f"live.run === '{FIRST.id}' && live.token > 3")
-    expect(visit.page.locator("#turn-label")).to_contain_text("ギャラリー · 考える")
+    expect(visit.page.locator("#turn-label")).to_contain_text("ギャラリー · 思考")
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,22 @@ test("an address that asks for a language leads there and keeps the rest of its 
   for (const query of ["", "?lang=en", "?lang=xx", "?lang=__proto__", "?lang=//example.org"]) equal((await opened(query)).gone, [], query);
 });
 
+test("a language's link keeps the address's query, but for a language that it asked for", async () => {
+  for (const [query, wanted] of [["", "/ja"], ["?lang=en", "/ja"], ["?trace=gallery/1&lang=en&token=3", "/ja?trace=gallery%2F1&token=3"]]) {
+    const { there, inner } = await opened(query);
+    there.body.innerHTML = '<nav class="languages"><a href="/ja?old=1"><i>日本語</i></a></nav><a href="/other">other</a>';
+    there.addEventListener("click", (event) => event.preventDefault());
+    const [link, other] = there.querySelectorAll("a");
+    for (const kind of ["click", "auxclick"]) {
+      link.search = "?old=1";
+      link.firstChild.dispatchEvent(new inner.MouseEvent(kind, { bubbles: true, cancelable: true }));
+      equal(link.getAttribute("href").replace(location.origin, ""), wanted, `${query} ${kind}`);
+    }
+    other.click();
+    equal(other.getAttribute("href"), "/other");
+  }
+});
+
 test("the language of the page stands on its root", async () => {
   const { there } = await opened();
   equal([there.documentElement.lang, there.documentElement.dataset.lang], ["en", "en"]);
@@ -193,6 +209,23 @@ test("buttons of a card hand on their expert or token as numbers", () => {
   element.children[1].click();
   element.children[2].click();
   equal(trigger.calls, [["expert", { at: [3, 17] }], ["token", { at: [0, 12] }]]);
+});
+
+test("in a grid and in a text of buttons the keyboard stops once, and the arrow keys go on from there", async () => {
+  const buttons = (n, pressed) => Array.from({ length: n }, (_, i) => `<button aria-pressed="${i === pressed}">${i}</button>`);
+  const row = (line) => `<tr>${line.map((button) => `<td>${button}</td>`).join("")}</tr>`;
+  const [four, six] = [buttons(4), buttons(6, 4)];
+  const { element } = linked({ plot: "", html: `<div class="xp-grid"><table>${row(four.slice(0, 2))}${row(four.slice(2))}</table></div><p class="pick-token">${six.join("")}</p>` });
+  const [table, text] = [element.querySelector("table"), element.querySelector("p")];
+  const stops = (around) => [...around.querySelectorAll("button")].flatMap((button, i) => (button.tabIndex === 0 ? [i] : []));
+  equal([stops(table), stops(text)], [[0], [4]]);
+  const press = (key) => document.activeElement.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
+  const walk = (around, start, keys) => {
+    around.querySelectorAll("button")[start].focus();
+    return keys.map((key) => (press(key), stops(around)[0]));
+  };
+  equal(walk(text, 4, ["ArrowRight", "ArrowRight", "ArrowLeft", "ArrowDown", "Home", "End"]), [5, 5, 4, 4, 0, 5]);
+  equal(walk(table, 0, ["ArrowRight", "ArrowDown", "Home", "ArrowUp"]), [1, 3, 2, 0]);
 });
 
 test("a click on a cell of the figure is handed on, one on anything else is not", async () => {

@@ -115,6 +115,14 @@ test("a card's buttons act on their recording", async () => {
   equal(options.say.calls, [["link_copied"]]);
 });
 
+test("a card says how many tokens its picture counts", () => {
+  const { root, options } = made(card("a", { takes: [taken("t", { picture: true })] }));
+  const [canvas, id, tell] = options.thumbnails.watch.calls[0];
+  equal([canvas, id, root.querySelector(".lib-counted").textContent], [root.querySelector("canvas"), "t", ""]);
+  tell(38);
+  equal(root.querySelector(".lib-counted").textContent, "thumbnail_n 38");
+});
+
 test("a card that did not change is not drawn anew, and shows which recording is open", () => {
   const data = card("a", { takes: [taken("1"), taken("2")] });
   const { root, update } = made(data);
@@ -212,21 +220,27 @@ test("a mounted library shows what the feed has, and one mounted after it takes 
 
 test("thumbnails in view are asked for together, drawn in the theme's colours, and asked for once", async () => {
   const levels = base64([0, 254, 255, 127]);
-  const fetched = spy(async (ids) => Object.fromEntries(ids.map((id) => [id, { rows: 2, columns: 2, levels }])));
+  const fetched = spy(async (ids) => Object.fromEntries(ids.map((id) => [id, { rows: 2, columns: 2, n: 7, levels }])));
   const known = new Map();
   const thumbnails = new Thumbnails(fetched, COLOURS, known);
+  const tell = spy();
   const canvases = ["a", "b", "a"].map((id) => {
     const canvas = mounted("canvas", "width: 40px; height: 20px");
-    thumbnails.watch(canvas, id);
+    thumbnails.watch(canvas, id, tell);
     return canvas;
   });
   await until(() => canvases.every((c) => c.classList.contains("lib-drawn")), "three pictures");
-  equal([fetched.calls.length, [...fetched.calls[0][0]].sort()], [1, ["a", "b"]]);
+  equal([fetched.calls.length, [...fetched.calls[0][0]].sort(), tell.calls], [1, ["a", "b"], [[7], [7], [7]]]);
   const pixels = () => [...canvases[0].getContext("2d").getImageData(0, 0, 2, 2).data];
   equal(pixels(), [0, 0, 0, 255, 255, 255, 255, 255, 0, 0, 0, 0, 128, 128, 128, 255]);
   document.body.className = "dark";
   await frames();
   equal(pixels().slice(0, 8), [255, 0, 0, 255, 0, 0, 255, 255]);
+  canvases[0].remove(); // as a search does
+  document.body.className = "";
+  await frames();
+  document.body.append(canvases[0]);
+  await until(() => pixels()[4] === 255 && pixels()[5] === 255, "the light theme's colours on what came back");
   const later = mounted("canvas", "width: 40px; height: 20px");
   thumbnails.watch(later, "a");
   await until(() => later.classList.contains("lib-drawn"), "the fourth picture");
@@ -255,6 +269,25 @@ test("thumbnails out of view, unknown ones and a server that fails draw nothing 
     await frames();
     equal(canvas.classList.contains("lib-drawn"), false);
   }
+  console.warn = told;
+  thumbnails.stop();
+});
+
+test("thumbnails that could not be fetched are asked for again with the next", async () => {
+  const told = console.warn;
+  console.warn = () => {};
+  const fetched = spy(async (ids) => {
+    if (fetched.calls.length === 1) throw new Error("no network");
+    return Object.fromEntries(ids.map((id) => [id, { rows: 1, columns: 1, n: 1, levels: base64([127]) }]));
+  });
+  const thumbnails = new Thumbnails(fetched, COLOURS, new Map());
+  const canvases = ["a", "b"].map(() => mounted("canvas", "width: 40px; height: 20px"));
+  thumbnails.watch(canvases[0], "a");
+  await until(() => fetched.calls.length === 1, "the first request");
+  await frames();
+  thumbnails.watch(canvases[1], "b");
+  await until(() => canvases.every((canvas) => canvas.classList.contains("lib-drawn")), "both pictures");
+  equal(fetched.calls, [[["a"]], [["a", "b"]]]);
   console.warn = told;
   thumbnails.stop();
 });

@@ -242,7 +242,7 @@ def test_figures_describe_the_pair_in_the_chosen_phase():
 def test_a_name_from_a_file_is_text_in_a_title():
     link = "<a href='//x.example'>Open</a>"
     a, b = make_trace(revision=link), make_trace(seed=2, revision="main")
-    names = pair_tab.side_name("A", a, WORDS), pair_tab.side_name("B", b, WORDS)
+    names = pair_tab.side_name("A", a, b, WORDS), pair_tab.side_name("B", b, a, WORDS)
     drawn = pair_view.pair_figures(a, b, names, "generated", WORDS, "light")
     assert "<a " not in drawn.loads[0].layout.title.text and "&lt;a" in drawn.loads[0].layout.title.text
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import gradio as gr
 import numpy as np
+import orjson
 import pytest
 
 from analysis import metrics, storage
@@ -27,9 +28,9 @@ from app.ui.context import Services
 from app.ui.conversation import Turn
 from app.ui.following import ActiveRuns
 from app.ui.live.wire import snapshot
-from app.ui.shelves import cards, files, view
+from app.ui.shelves import cards, files, names, view
 from app.ui.shelves.links import target
-from app.ui.shelves.shelf import Item, find, with_deleted, with_item, without_expired
+from app.ui.shelves.shelf import Item, Shelf, find, with_deleted, with_item, without_expired
 from tests.fake_engine import FakeEngine
 from tests.make_recording import both_modes, write_recording
 from tests.make_traces import make_mixed_trace, make_trace, without_rows
@@ -136,6 +137,19 @@ def test_texts_of_training_stages_are_groups_of_their_own(tmp_path: Path) -> Non
     assert stage.link == "stages/pretraining/00000-forced-0"
 
 
+@pytest.mark.parametrize("folder", ["mine", "pretraining"])
+def test_a_folder_of_ones_own_is_no_stage(tmp_path: Path, folder: str) -> None:
+    lines = [{"prompt": "x", "mode": "forced", "text": "addition en"}]
+    write_recording(tmp_path / "stages" / "pretraining", lines, lambda number, line: make_trace())
+    write_recording(tmp_path / folder, both_modes(1, language="ja"), lambda number, line: make_trace())
+    services = make_services(FakeEngine(), Settings(), tmp_path)
+    own, stage = cards.shipped_groups(services.recordings, WORDS)
+    assert own["title"] == f"{folder} · 日本語" and stage["title"] == WORDS("library.stage", stage="Pretraining")
+    assert own["id"] != stage["id"]
+    label = library_tab.label_of(f"{folder}-00000-thinking-0", (), services, WORDS)
+    assert label.startswith("Gallery")
+
+
 # thumbnails
 
 
@@ -226,12 +240,12 @@ def test_which_recording_is_shown_is_said(page: Page) -> None:
     nothing = page.refresh(None)
     assert "Nothing yet" in nothing[page.tab.shown]
     assert not any(nothing[button]["interactive"] for button in page.tab.downloads.values())
-    label = library_tab.label_of("gallery-00000-thinking-0", (), page.store, WORDS)
+    label = library_tab.label_of("gallery-00000-thinking-0", (), page.services, WORDS)
     assert label == "Gallery · Thinking · “What is 538 + 274?”"
     own = page.store.put(make_trace())
     for kind, shown in (("turn", "An earlier turn"), ("text", "Pasted text"), ("file", "From a file")):
-        assert shown in library_tab.label_of(own, (Item(own, kind),), page.store, WORDS)  # type: ignore[arg-type]
-    assert "no longer in memory" in library_tab.label_of("x", (), page.store, WORDS)
+        assert shown in library_tab.label_of(own, (Item(own, kind),), page.services, WORDS)  # type: ignore[arg-type]
+    assert "no longer in memory" in library_tab.label_of("x", (), page.services, WORDS)
 
 
 # replaying, deleting, undoing
@@ -246,10 +260,13 @@ def test_a_card_is_replayed_without_the_model(page: Page) -> None:
     assert page.act("open", "gallery-00003-thinking-0")[page.shared.live] != live  # the same once more
 
 
-def test_while_an_answer_is_written_nothing_else_is_replayed(page: Page) -> None:
+def test_while_an_answer_is_written_nothing_else_is_replayed(page: Page, capsys: pytest.CaptureFixture[str]) -> None:
     page.runs.add("run", object())  # type: ignore[arg-type]
     result = page.act("open", "gallery-00003-thinking-0", run_id="run")
     assert is_skipped(result[page.shared.live]) and "still being written" in result[page.tab.opened]
+    assert "still being written" in capsys.readouterr().out  # where it is seen, the live view being in sight
+    page.act("open", "unknown")
+    assert "no longer in memory" in capsys.readouterr().out
 
 
 def test_deleting_what_is_shown_empties_the_views_and_undo_brings_it_back(page: Page) -> None:
@@ -316,6 +333,23 @@ def test_the_shelf_forgets_what_can_no_longer_come_back() -> None:
     assert with_item(shelf, Item("b", "text")) == shelf
 
 
+def test_a_recording_keeps_its_number_when_others_leave(page: Page) -> None:
+    shelf: Shelf = ()
+    for _ in range(3):
+        shelf = with_item(shelf, Item(page.store.put(make_trace()), "file"))
+    left = without_expired(with_deleted(shelf, shelf[1].id, 0.0), 100.0, 15)
+    assert [card["number"] for card in cards.own_cards(left, page.store, WORDS)] == [1, 3]
+    assert [name.split(" · ")[0] for name, _ in names.choices(page.services, left, (), WORDS)[:2]] == ["#3", "#1"]
+    assert with_item(left, Item("new", "text"))[-1].number == 4
+
+
+def test_what_writes_the_shelf_runs_one_at_a_time(page: Page) -> None:
+    writers = [fn for fn in page.blocks.fns.values() if page.tab.shelf in fn.outputs]
+    assert len(writers) == 3
+    assert {(fn.concurrency_id, fn.concurrency_limit) for fn in writers} == {(library_tab.SHELF, 1)}
+    assert sorted(fn.trigger_mode for fn in writers) == ["always_last", "multiple", "multiple"]  # none is dropped
+
+
 # files
 
 
@@ -354,6 +388,17 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
     blocked.write_text("")
     with pytest.raises(TraceError, match="could not be written"):
         files.write(make_trace(), "csv", blocked / "below", WORDS)
+
+
+def test_a_download_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def blocks(trace: Any) -> Any:
+        yield "half\n"
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files, "csv_blocks", blocks)
+    with pytest.raises(TraceError, match="No space left"):
+        files.write(make_trace(), "csv", tmp_path, WORDS)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_two_files_of_one_name_do_not_meet(tmp_path: Path) -> None:
@@ -408,6 +453,29 @@ def test_each_foreign_file_gets_one_sentence_and_the_good_ones_are_opened(tmp_pa
         assert not any(line.startswith("The ") or "cannot be" in line for line, _ in lines)
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize(
+    ("found", "instead"),
+    [
+        (b'\\"row_start\\": 0', b'\\"row_start\\": 9'),  # found when the trace is made
+        (b'\\"row_start\\": 0', b'\\"row_start\\": x'),
+        (b'\\"top_k\\": 2', b'\\"top_k\\": 9'),
+        (b'"piece_ends"', b'"piece_endx"'),
+    ],
+)
+def test_contents_that_do_not_fit_are_one_sentence_in_the_visitors_language(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, language: str, found: bytes, instead: bytes
+) -> None:
+    whole, words = storage.to_bytes(make_trace()), Words(language)
+    assert found in whole
+    (tmp_path / "a.safetensors").write_bytes(whole.replace(found, instead))
+    with pytest.raises(TraceError) as raised:
+        files.read(tmp_path / "a.safetensors", 20, words)
+    why = words("errors.contents_unfit")
+    assert raised.value.in_words(words) == words("errors.cannot_open", name="a.safetensors", why=why)
+    assert "a.safetensors cannot be opened. " in caplog.text and "Its contents" not in caplog.text
+
+
 def test_a_file_that_is_too_large_is_refused_before_it_is_read(tmp_path: Path) -> None:
     big = tmp_path / "big.safetensors"
     with big.open("wb") as file:
@@ -459,6 +527,39 @@ def test_provenance_is_readable_and_escaped() -> None:
     shown = files.provenance_html(trace, WORDS)
     assert "<script" not in shown and "<b>" not in shown and "&lt;script" in shown
     assert "99.8% of ids agree" in shown
+
+
+def test_provenance_is_said_in_the_visitors_language() -> None:
+    for mode in ("thinking", "non-thinking", "forced"):
+        shown = files.provenance_html(make_trace(mode=mode, finish_reason="length", revision="fusion"), Words("zh"))
+        for key in (f"library.mode.{mode}", "tabs.compare.reason.length", "stages.fusion"):
+            assert f"<td>{Words('zh')(key)}</td>" in shown
+
+
+@pytest.mark.parametrize("match", [int("9" * 400), -1, 1.5, "all", None])
+def test_a_match_that_is_no_share_is_not_said(match: object) -> None:
+    assert "?% of ids agree" in files.provenance_html(make_trace(capture_check={"ok": True, "ids_match": match}), WORDS)
+
+
+def test_a_hostile_file_leaves_the_library_working(page: Page, tmp_path: Path) -> None:
+    deep: Any = "\ud800"
+    for _ in range(400):
+        deep = {"\udfff": [deep]}
+    check = {"ok": True, "ids_match": int("9" * 400)}
+    trace = make_trace(model="a\ud800", created="\udfff", sampling=deep, capture_check=check)
+    storage.save(trace, tmp_path / "a.safetensors")
+    result = page.upload(tmp_path / "a.safetensors")
+    result |= page.refresh(result[page.shared.trace_id], result[page.tab.shelf])
+    sent = [value for value in result.values() if isinstance(value, str | dict) and not is_skipped(value)]
+    assert result[page.tab.feed]["own"][0]["model"] == "a�" and "sampling" in result[page.tab.about].lower()
+    orjson.dumps(sent)
+
+
+def test_what_cannot_be_drawn_is_said_and_logged(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "provenance_html", lambda *given: 1 / 0)
+    result = page.refresh("gallery-00000-thinking-0")
+    assert WORDS("page.fault") in result.pop(page.tab.shown)
+    assert all(is_skipped(value) for value in result.values())
 
 
 @pytest.mark.parametrize("check", [{"ok": False}, {"ok": "yes"}, "passed", ["ok"]])
@@ -532,6 +633,7 @@ def test_a_recording_can_be_deleted_while_the_tab_lists_it(page: Page) -> None:
     assert value["own"][0]["gone"]
     removed = page.act("delete", trace_id, shelf=shelf)
     assert removed[page.tab.shelf] == () and removed[page.tab.feed]["own"] == []
+    assert "undo" not in removed[page.tab.opened] and "Removed" in removed[page.tab.opened]
     old = with_deleted(shelf, trace_id, time.monotonic() - 60)
     assert page.refresh(None, old)[page.tab.shelf] == ()
 

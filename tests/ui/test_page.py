@@ -10,7 +10,6 @@ import pytest
 from analysis.words import LANGUAGES, Words, locale
 from app.engine.base import Capabilities, ModelCard
 from app.server.serve import make_services
-from app.server.store import TraceStore
 from app.settings import Settings
 from app.ui.context import EXAMPLE
 from app.ui.conversation import Turn
@@ -98,17 +97,17 @@ def test_without_a_check_there_is_no_badge() -> None:
 
 
 def test_the_position_among_turns() -> None:
-    store, words = TraceStore(), Words("en")
+    services, words = make_services(FakeEngine(), Settings()), Words("en")
     for trace_id in ("1", "3", "other"):
-        store.put(make_trace(), trace_id)
+        services.store.put(make_trace(), trace_id)
     turns = (Turn("a", trace_id="1"), Turn("b"), Turn("c", trace_id="3"))
-    assert turn_position("1", turns, (), store, words) == (1, 2, "Turn 1 of 2")
-    assert turn_position("3", turns, (), store, words) == (2, 2, "Turn 2 of 2")
-    assert turn_position("other", turns, (), store, words) == (0, 2, "From a file · Thinking · “What is 8 + 4?”")
-    assert turn_position(None, (), (), store, words) == (0, 0, "No recording yet")
-    assert "example" in turn_position(EXAMPLE, (), (), store, words)[2]
-    store.discard("1")
-    assert turn_position("3", turns, (), store, words) == (1, 1, "Turn 1 of 1")
+    assert turn_position("1", turns, (), services, words) == (1, 2, "Turn 1 of 2")
+    assert turn_position("3", turns, (), services, words) == (2, 2, "Turn 2 of 2")
+    assert turn_position("other", turns, (), services, words) == (0, 2, "From a file · Thinking · “What is 8 + 4?”")
+    assert turn_position(None, (), (), services, words) == (0, 0, "No recording yet")
+    assert "example" in turn_position(EXAMPLE, (), (), services, words)[2]
+    services.store.discard("1")
+    assert turn_position("3", turns, (), services, words) == (1, 1, "Turn 1 of 1")
 
 
 def test_an_address_is_followed_or_refused_in_one_sentence() -> None:

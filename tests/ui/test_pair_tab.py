@@ -119,9 +119,9 @@ def test_the_sessions_own_come_first_and_what_is_gone_is_left_out(page: Page) ->
 
 
 def test_a_stage_that_is_shown_is_named(page: Page) -> None:
-    label = library_tab.label_of(stage_id("cold-start"), (), page.services.store, WORDS)
+    label = library_tab.label_of(stage_id("cold-start"), (), page.services, WORDS)
     assert label.startswith("After the stage “Long-CoT cold start”")
-    assert library_tab.label_of(stage_id("my-own"), (), page.services.store, WORDS).startswith("Gallery")
+    assert library_tab.label_of(stage_id("my-own"), (), page.services, WORDS).startswith("After the stage “my-own”")
 
 
 # what is said of two
@@ -178,6 +178,28 @@ def test_what_is_missing_is_said(page: Page) -> None:
     assert all(is_skipped(value) for value in page.draw(a, a, kind="one").values())
 
 
+def test_a_side_is_named_by_its_checkpoint_where_the_other_is_another() -> None:
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    a, b = (make_trace(revision=commit, thinking=thinking) for thinking in (True, False))
+    assert [pair_tab.side_name("A", a, b, WORDS), pair_tab.side_name("B", b, a, WORDS)] == [
+        "A · Thinking",
+        "B · Non-thinking",
+    ]
+    stage = make_trace(revision="pretraining")
+    assert pair_tab.side_name("B", stage, a, WORDS) == "B · Pretraining"
+    assert pair_tab.side_name("A", a, stage, WORDS) == f"A · {commit}"
+
+
+def test_what_a_tint_shows_can_be_read(page: Page) -> None:
+    drawn = page.draw(stage_id("pretraining"), stage_id("general-rl"))
+    text = drawn[page.two.text]
+    assert '<p class="lean" role="region" tabindex="0" aria-label="Text">' in text
+    assert text.count("<th scope='row'>") == 41 and text.count("<td>–</td>") == 1
+    tinted = page.draw("gallery-00000-thinking-0", "gallery-00001-non-thinking-0")[page.two.tinted[0]]
+    assert 'role="region" tabindex="0" aria-label="Text A · Thinking"' in tinted
+    assert tinted.count("<th scope='row'>") == tinted.count("<span") > 0
+
+
 def test_foreign_text_stays_text() -> None:
     hostile = b"<img src=x onerror=alert(1)>"
     a = make_trace(20, 2, 8, 2).with_provenance(revision=hostile.decode(), model="<b>")
@@ -206,7 +228,7 @@ def test_an_address_names_two_recordings(page: Page) -> None:
         assert pair_target(other, page.services.recordings, WORDS) is None
 
 
-def test_a_card_leads_to_its_partner(page: Page) -> None:
+def test_a_card_leads_to_its_partner(page: Page, capsys: pytest.CaptureFixture[str]) -> None:
     assert page.act("compare", "gallery-00002-thinking-0")[0] == (
         "gallery-00002-thinking-0",
         "gallery-00003-non-thinking-0",
@@ -214,12 +236,56 @@ def test_a_card_leads_to_its_partner(page: Page) -> None:
     pair, _, open_tab, _, kind = page.act("compare", stage_id("pretraining", 1))
     assert pair == (stage_id("pretraining", 1), stage_id("cold-start", 1))
     assert (open_tab, kind) == (compare_tab.NAME, pair_tab.KIND)
-    assert page.act("compare", stage_id("my-own"))[0][1] == stage_id("general-rl")
+    assert page.act("compare", stage_id("general-rl"))[0][1] == stage_id("cold-start")
+    assert page.act("compare", stage_id("my-own"))[0][1] == ""
     own = page.services.store.put(make_trace())
     assert page.act("compare", own)[0] == (own, "")
     assert page.act("compare", own, ("", stage_id("my-own")))[0] == (own, stage_id("my-own"))
     for what, one in (("open", own), ("compare", "gone"), ("compare", "<b>")):
         assert all(is_skipped(value) for value in page.act(what, one))
+    assert "no longer in memory" in capsys.readouterr().out
+
+
+def test_a_stage_beside_the_way_goes_with_its_own_partner(tmp_path: Path) -> None:
+    services = Page(write_stages(tmp_path, ("my-own", *cards.STAGES))).services
+    partners = {stage: names.partner(stage_id(stage, 1), services) for stage in ("my-own", *cards.STAGES)}
+    assert partners == {
+        "my-own": "",
+        "pretraining": stage_id("cold-start", 1),
+        "cold-start": stage_id("reasoning-rl", 1),
+        "reasoning-rl": stage_id("fusion", 1),
+        "fusion": stage_id("general-rl", 1),
+        "general-rl": stage_id("fusion", 1),
+        "teacher": stage_id("general-rl", 1),
+        "distillation-off": stage_id("distillation-on", 1),
+        "distillation-on": stage_id("distillation-off", 1),
+    }
+    assert names.example_pair(services.recordings) == (stage_id("pretraining"), stage_id("general-rl"))
+
+
+def test_another_text_under_the_same_name_is_no_partner(tmp_path: Path) -> None:
+    for stage, prompt in (("pretraining", "x"), ("cold-start", "y")):
+        lines = [{"prompt": prompt, "mode": "forced", "text": "same name"}]
+        write_recording(tmp_path / "stages" / stage, lines, lambda n, line: make_trace(40, 3, 16, 4))
+    services = Page(tmp_path).services
+    assert names.partner(stage_id("pretraining"), services) == ""
+    assert names.example_pair(services.recordings) == ("", "")
+
+
+def test_texts_of_the_stages_are_named_in_words() -> None:
+    said = [cards.text_name("dates ja", Words(code)) for code in LANGUAGES]
+    assert said == ["Dates · 日本語", "日付 · 日本語", "日期 · 日本語"]
+    for other in ("sums", "dates", "dates xx", "my own en", "", "ja"):
+        assert cards.text_name(other, WORDS) == other
+
+
+def test_a_stages_text_begins_on_its_card_with_what_was_asked(tmp_path: Path) -> None:
+    asked = "<|im_start|>user\n2 + 3?<|im_end|>\n<|im_start|>assistant\n<think>\n5\n</think>\n\n5<|im_end|>"
+    lines = [{"prompt": asked, "mode": "forced", "text": "capitals zh"}]
+    write_recording(tmp_path / "stages" / "fusion", lines, lambda n, line: make_trace(40, 3, 16, 4))
+    ((card,),) = (group["cards"] for group in cards.shipped_groups(Page(tmp_path).services.recordings, WORDS))
+    assert card["prompt"] == "Capitals · 中文"
+    assert card["takes"][0]["answer"] == "2 + 3?\n<think>\n5\n</think>\n\n5"
 
 
 def test_the_library_leaves_comparing_to_the_tab(page: Page) -> None:
@@ -231,7 +297,7 @@ def test_the_library_leaves_comparing_to_the_tab(page: Page) -> None:
 def test_the_example_is_the_first_and_the_last_stage_of_one_text_else_two_modes(page: Page) -> None:
     found = {r.id: r for r in page.services.recordings}
     first, last = (found[one] for one in names.example_pair(found.values()))
-    assert first.prompt == last.prompt and first.stage == "pretraining" and last.stage == "my-own"
+    assert first.prompt == last.prompt and first.stage == "pretraining" and last.stage == "general-rl"
     gallery = [r for r in found.values() if not r.stage]
     a, b = (found[one] for one in names.example_pair(gallery))
     assert a.prompt == b.prompt and {a.mode, b.mode} == {"thinking", "non-thinking"}

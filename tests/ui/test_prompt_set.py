@@ -21,7 +21,7 @@ from analysis.words import Words
 from app.engine.base import ChatRequest
 from app.server.serve import make_services
 from app.settings import Settings
-from app.ui import compare_tab, set_tab
+from app.ui import compare_tab, set_files, set_tab
 from app.ui.compare_run import Options
 from app.ui.context import Services
 from app.ui.prompt_set import SetView, run_set
@@ -247,3 +247,6 @@ def test_a_set_can_be_taken_along_and_says_the_same_at_home(tmp_path: Path):
     assert is_skipped(none) and "no longer in memory" in problem
     *_, (none, problem) = save("html", control="<b>")
     assert is_skipped(none) and "problem" in problem and "<b>" not in problem
+    with pytest.raises(BadValue):
+        set_files.write(services.sets.get(set_id), "html", tmp_path / "cache", "en", "answer", "<b>")
+    assert list((tmp_path / "cache").iterdir()) == []

@@ -1,7 +1,7 @@
-"""How training formed the routing: the same texts through the stages of the bundled model's training.
+"""How training formed the routing: the same texts through the stages of a training.
 
-Knows the recordings of stages that come along; where there are none it says how to make them. Stages that do not lie on
-the way from one to the next (the teacher and what was distilled from it) are left out.
+Knows the recordings of stages that come along; where there are none it says how to make them. Only stages on the way
+from one to the next are shown: not the teacher, what was distilled from it, nor checkpoints of other names.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from app.ui.chat import status_html
 from app.ui.context import Services, Shared
 from app.ui.lessons.page_parts import paragraphs
 from app.ui.quiet import DRAWING, HEARING
-from app.ui.shelves.cards import stage_name, stage_place
+from app.ui.shelves.cards import WAY, stage_name, stage_place, text_name
+from app.ui.shelves.names import text_of
 
 NAME = "training"
-BESIDE = ("teacher", "distillation-off", "distillation-on")
 
 Texts = dict[str, list[Shipped]]
 """A text's name → its recordings, in the order of the stages."""
@@ -39,7 +39,7 @@ Texts = dict[str, list[Shipped]]
 
 @dataclass(frozen=True)
 class Lesson:
-    """``token``: state, index of the token that was pressed; None before that."""
+    """``pressed``: state, a text's name and the index of the token that was pressed in it."""
 
     message: gr.HTML
     shown: gr.Column
@@ -48,24 +48,25 @@ class Lesson:
     saturation: gr.Plot
     balance: gr.Plot
     tokens: gr.HTML
-    token: gr.State
+    pressed: gr.State
     layer: gr.Dropdown
     experts: gr.Plot
 
 
 def build(services: Services, words: Words) -> Lesson:
-    texts = list(staged(services.recordings))
+    texts = [(text_name(text, words), text) for text in staged(services.recordings)]
     paragraphs(words("learn.training.text"), words("learn.training.do" if texts else "learn.training.none"))
     message = gr.HTML(status_html(), elem_id="lesson-training-message", js_on_load=None)
-    token = gr.State(None)
+    pressed = gr.State(("", -1))
+    text = gr.Dropdown(
+        texts,
+        value=texts[0][1] if texts else None,
+        label=words("learn.training.choose"),
+        filterable=False,
+        visible=bool(texts),
+        elem_id="lesson-training-text",
+    )
     with gr.Column(visible=False) as shown:
-        text = gr.Dropdown(
-            texts,
-            value=next(iter(texts), None),
-            label=words("learn.training.choose"),
-            filterable=False,
-            elem_id="lesson-training-text",
-        )
         said = gr.HTML(elem_id="lesson-training-said", js_on_load=None)
         with gr.Row():
             saturated = common.plot(words, elem_id="lesson-training-saturation", min_width=300)
@@ -74,16 +75,17 @@ def build(services: Services, words: Words) -> Lesson:
         tokens = gr.HTML(js_on_load=common.links(), elem_id="lesson-training-tokens")
         layer = common.layer_dropdown(words, elem_id="lesson-training-layer")
         experts = common.plot(words, elem_id="lesson-training-experts")
-    return Lesson(message, shown, text, said, saturated, balance, tokens, token, layer, experts)
+    return Lesson(message, shown, text, said, saturated, balance, tokens, pressed, layer, experts)
 
 
 def staged(recordings: Sequence[Shipped]) -> Texts:
-    """The texts that at least two stages routed."""
+    """The texts that at least two stages routed; of other texts under one name, those of the last stage."""
     found: Texts = {}
     for recording in sorted(recordings, key=lambda r: stage_place(r.stage)):
-        if recording.stage and recording.stage not in BESIDE:
+        if recording.stage in WAY:
             found.setdefault(recording.prompt, []).append(recording)
-    return {text: line for text, line in found.items() if len(line) > 1}
+    alike = {text: [one for one in line if text_of(one) == text_of(line[-1])] for text, line in found.items()}
+    return {text: line for text, line in alike.items() if len(line) > 1}
 
 
 def pictures(stages: Mapping[str, RoutingTrace], words: Words, theme: Any) -> tuple[go.Figure, go.Figure, str]:
@@ -139,12 +141,13 @@ def wire(lesson: Lesson, services: Services, shared: Shared) -> None:
     plots = [lesson.saturation, lesson.balance]
     outputs = [lesson.message, lesson.shown, lesson.said, *plots, lesson.tokens, lesson.layer, lesson.experts]
 
-    def draw(words: Words, text: Any, token: Any, layer: Any, theme: Any) -> tuple[Any, ...]:
+    def draw(words: Words, text: Any, pressed: Any, layer: Any, theme: Any) -> tuple[Any, ...]:
         line = texts[text] if isinstance(text, str) and text in texts else next(iter(texts.values()))
         stages = {stage_name(r.stage, words): services.store.get(r.id) for r in line}
         saturated, balanced, said = pictures(stages, words, theme)
         last = list(stages.values())[-1]
-        layer, index = common.chosen_layer(last, layer), chosen_token(last, token)
+        layer = common.chosen_layer(last, layer)
+        index = chosen_token(last, pressed[1] if pressed[0] == text else None)
         gates = {name: found for name, trace in stages.items() if (found := token_gates(trace, index)) is not None}
         experts = figures.token_experts(gates, layer, last.texts()[index], words, theme_of(theme)) if gates else None
         return (
@@ -158,10 +161,16 @@ def wire(lesson: Lesson, services: Services, shared: Shared) -> None:
             common.shown(experts),
         )
 
-    def press(event: gr.EventData) -> int:
-        return common.event_pair(event)[1]
+    def press(event: gr.EventData, text: Any) -> tuple[Any, int]:
+        return text, common.event_pair(event)[1]
 
-    lesson.tokens.token(press, None, lesson.token, **HEARING)  # type: ignore[attr-defined]
-    inputs = [shared.open_tab, shared.language, lesson.text, lesson.token, lesson.layer, shared.theme]
-    changes = [shared.open_tab.change, shared.theme.change, lesson.token.change, lesson.text.input, lesson.layer.input]
+    lesson.tokens.token(press, lesson.text, lesson.pressed, **HEARING)  # type: ignore[attr-defined]
+    inputs = [shared.open_tab, shared.language, lesson.text, lesson.pressed, lesson.layer, shared.theme]
+    changes = [
+        shared.open_tab.change,
+        shared.theme.change,
+        lesson.pressed.change,
+        lesson.text.input,
+        lesson.layer.input,
+    ]
     gr.on(changes, common.guarded("learn", len(outputs))(draw), inputs, outputs, **DRAWING)

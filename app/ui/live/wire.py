@@ -218,7 +218,8 @@ def even_weight(spec: RouterSpec) -> float | None:
 
 
 def weight_max(spec: RouterSpec) -> float:
-    """The largest gate weight the routers can give, and so the value of a weight byte of 255."""
+    """The largest gate weight the routers can give, factors of single experts left out, and so the value of a weight
+    byte of 255; what is larger is drawn as large."""
     return max((float(layer.scale) for layer in spec.layers), default=1.0)
 
 

@@ -7,6 +7,7 @@ and users is sent as text; the page's modules (``web/``) put it there by ``textC
 from __future__ import annotations
 
 import base64
+import re
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +30,7 @@ PROMPT_CHARS = 400
 ANSWER_CHARS = 240
 NO_EXPERT = 255
 MAX_CELLS = 40_000  # layers × experts of a thumbnail; above, layers are left out evenly
+TURNS = re.compile(r"<\|im_(?:start\|>\w+\n|end\|>)")  # in a text that was routed as it stood
 MAX_ASKED = 64  # thumbnails in one request
 STAGES = (
     "pretraining",
@@ -41,24 +43,27 @@ STAGES = (
     "distillation-on",
 )
 """The stages of the bundled model's training that have a name in words (``stages`` of the locales), in their order."""
+BESIDE = {"teacher": "general-rl", "distillation-off": "distillation-on", "distillation-on": "distillation-off"}
+"""Those that do not lie on the way from one stage to the next → the stage that goes with each."""
+WAY = tuple(stage for stage in STAGES if stage not in BESIDE)
 
 
 def shipped_groups(recordings: Sequence[Shipped], words: Words) -> list[dict[str, Any]]:
     """The recordings that come along, a group a language of the gallery or a stage of training; the visitor's language
     first. Both modes of a prompt stand on one card."""
-    groups: OrderedDict[tuple[str, str], OrderedDict[str, dict[str, Any]]] = OrderedDict()
+    groups: OrderedDict[tuple[str, str, str], OrderedDict[str, dict[str, Any]]] = OrderedDict()
     for recording in recordings:
         spoken = str(recording.labels.get("language", ""))
-        key = (recording.group, spoken)
+        key = ("stages" if recording.stage else "", recording.group, spoken)
         cards = groups.setdefault(key, OrderedDict())
         card = cards.setdefault(str(recording.labels.get("digest") or recording.link), _shipped_card(recording, words))
         card["takes"].append(_shipped_take(recording))
-    order = sorted(groups, key=lambda key: (key[0] != "gallery", key[1] != words.language, stage_place(key[0])))
+    order = sorted(groups, key=lambda key: (key[0], key[1] != "gallery", key[2] != words.language, stage_place(key[1])))
     return [
         {
             "id": "-".join(filter(None, key)),
             "title": _group_title(*key, words),
-            "language": key[1],
+            "language": key[2],
             "cards": sorted(groups[key].values(), key=_topic_order(list(groups[key].values()))),
         }
         for key in order
@@ -71,12 +76,11 @@ def _topic_order(cards: list[dict[str, Any]]) -> Any:
     return lambda card: topics.index(card["topic"])
 
 
-def _group_title(group: str, language: str, words: Words) -> str:
-    if group != "gallery":
+def _group_title(of_stage: str, group: str, language: str, words: Words) -> str:
+    if of_stage:
         return words("library.stage", stage=stage_name(group, words))
-    if language:
-        return words("library.gallery", language=LANGUAGES.get(language, language))
-    return words("library.own_gallery")
+    name = words("library.own_gallery") if group == "gallery" else group
+    return " · ".join(filter(None, (name, LANGUAGES.get(language, language))))
 
 
 def stage_name(stage: str, words: Words) -> str:
@@ -90,12 +94,19 @@ def stage_place(stage: str) -> tuple[int, str]:
     return (STAGES.index(stage) if stage in STAGES else len(STAGES), stage)
 
 
+def text_name(text: str, words: Words) -> str:
+    """The name of a text that every stage routed, such as "dates ja", in words; one that is not known stays so."""
+    task, _, language = text.rpartition(" ")
+    key = f"library.text.{task}"
+    return f"{words(key)} · {LANGUAGES[language]}" if key in words and language in LANGUAGES else text
+
+
 def _shipped_card(recording: Shipped, words: Words) -> dict[str, Any]:
     topic = str(recording.labels.get("topic", ""))
     key = f"library.topic.{topic}"
     return {
         "id": recording.id,
-        "prompt": cut(recording.prompt, PROMPT_CHARS),
+        "prompt": cut(text_name(recording.prompt, words) if recording.stage else recording.prompt, PROMPT_CHARS),
         "topic": topic,
         "topic_name": words(key) if key in words else topic,
         "model": stage_name(recording.stage, words) or str(recording.labels.get("model_name", "")),
@@ -109,7 +120,7 @@ def _shipped_take(recording: Shipped) -> dict[str, Any]:
         "link": recording.link,
         "picture": True,
         "mode": recording.mode,
-        "answer": cut(recording.answer, ANSWER_CHARS),
+        "answer": cut(TURNS.sub("", recording.answer), ANSWER_CHARS),
         "thinking": recording.thinking_tokens,
         "answered": recording.answer_tokens,
         "finish": str(recording.labels.get("finish_reason") or "stop"),
@@ -118,11 +129,12 @@ def _shipped_take(recording: Shipped) -> dict[str, Any]:
 
 def own_cards(shelf: Shelf, store: TraceStore, words: Words) -> list[dict[str, Any]]:
     """The session's recordings, in order: one card each, with one take."""
-    return [_own_card(number, item, store, words) for number, item in enumerate(shelf, 1)]
+    return [_own_card(item, store, words) for item in shelf]
 
 
-def _own_card(number: int, item: Item, store: TraceStore, words: Words) -> dict[str, Any]:
-    card: dict[str, Any] = {"id": item.id, "number": number, "kind": item.kind, "prompt": "", "model": "", "takes": []}
+def _own_card(item: Item, store: TraceStore, words: Words) -> dict[str, Any]:
+    card: dict[str, Any] = {"id": item.id, "number": item.number, "kind": item.kind}
+    card |= {"prompt": "", "model": "", "takes": []}
     if item.deleted is not None:
         return {**card, "deleted": True}
     try:
@@ -169,6 +181,13 @@ def model_of(trace: RoutingTrace) -> str:
     """The model's name for people: the last part of a path or hub name."""
     name = _text(trace.provenance.get("model_name")) or _text(trace.provenance.get("model"))
     return Path(name.replace("\\", "/")).name[:80]
+
+
+def fact(name: str, value: str, words: Words) -> str:
+    """The value of a provenance's key in words, where there are some for it."""
+    places = {"mode": "library.mode", "finish_reason": "tabs.compare.reason", "revision": "stages"}
+    key = f"{places.get(name, '')}.{value}"
+    return words(key) if key in words else value
 
 
 def shape(trace: RoutingTrace, words: Words) -> str:

@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import html
 import json
+import logging
 import re
+import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +26,16 @@ from analysis.trace import RoutingTrace
 from analysis.trace_csv import csv_blocks
 from analysis.words import Words
 from app import __version__
-from app.ui.shelves.cards import mode_of, model_of, shape, title_of
+from app.server.limits import SURROGATE
+from app.ui.shelves.cards import fact, mode_of, model_of, shape, title_of
+
+log = logging.getLogger("expertscope")
 
 MOST_FILES = 20
 """Files opened at once; further ones are not."""
+
+DEEPEST = 16
+"""Levels of a file's provenance that are read; what lies deeper is left out."""
 
 SHOWN = (
     "model",
@@ -93,13 +103,29 @@ def write(trace: RoutingTrace, kind: str, folder: Path, words: Words) -> Path:
     if kind not in KINDS:
         raise BadValue(words("library.no_such_kind", kind=str(kind)[:40]))
     suffix, writer = KINDS[kind]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        path = Path(tempfile.mkdtemp(prefix="trace-", dir=folder)) / (file_name(trace) + suffix)
+    with new_folder(folder, "trace-") as own:
+        path = own / (file_name(trace) + suffix)
         writer(trace, path, words)
+    return path
+
+
+@contextmanager
+def new_folder(place: Path, prefix: str) -> Iterator[Path]:
+    """A folder of a download's own inside ``place``; what fails in the block removes it.
+
+    Raises:
+        TraceError: it cannot be written.
+    """
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=place))
+        try:
+            yield folder
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
     except OSError as error:
         raise TraceError.said("not_written", why=error.strerror or str(error)) from None
-    return path
 
 
 def file_name(trace: RoutingTrace) -> str:
@@ -123,10 +149,30 @@ def read(path: Any, megabytes: int, words: Words) -> RoutingTrace:
         raise TraceError.said("upload_lost") from None
     if size > megabytes * 1e6:
         raise BadValue(words("library.too_large", name=file.name, size=f"{size / 1e6:.1f}", most=megabytes))
-    trace = storage.from_bytes(file.read_bytes(), file.name)
+    try:
+        trace = storage.from_bytes(file.read_bytes(), file.name)
+    except TraceError as error:
+        if error.values["why"].key:
+            raise
+        log.warning("%s", error)
+        raise TraceError.said("cannot_open", name=file.name, why=TraceError.said("contents_unfit")) from None
     if not trace.num_tokens:
         raise BadValue(words("library.no_tokens", name=file.name))
-    return trace
+    return replace(trace, provenance=_plain(trace.provenance))
+
+
+def _plain(value: Any, deepest: int = DEEPEST) -> Any:
+    """JSON of a foreign file without lone surrogates, which no message to a browser can hold, and not nested deeper
+    than is ever looked."""
+    if isinstance(value, str):
+        return SURROGATE.sub("\ufffd", value)
+    if isinstance(value, dict | list) and not deepest:
+        return "…"
+    if isinstance(value, dict):
+        return {_plain(key): _plain(inner, deepest - 1) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_plain(inner, deepest - 1) for inner in value]
+    return value
 
 
 def opened_line(trace: RoutingTrace, name: str, own_model: str, words: Words) -> str:
@@ -152,7 +198,7 @@ def provenance_html(trace: RoutingTrace, words: Words) -> str:
     for key in SHOWN:
         value = trace.provenance.get(key)
         if value not in (None, "", [], {}):
-            shown = _check(value, words) if key == "capture_check" else _readable(value)
+            shown = _check(value, words) if key == "capture_check" else fact(key, _readable(value), words)
             if key == "edits":
                 shown = ", ".join(edits_of(trace.provenance))
             rows.append((words(f"page.key_{key}"), shown))
@@ -163,7 +209,8 @@ def provenance_html(trace: RoutingTrace, words: Words) -> str:
 def _check(value: Any, words: Words) -> str:
     if isinstance(value, dict) and value.get("ok") is True:
         match = value.get("ids_match")
-        return words("page.verified", match=f"{100 * match:g}" if isinstance(match, int | float) else "?")
+        share = f"{100 * match:g}" if isinstance(match, int | float) and 0 <= match <= 1 else "?"
+        return words("page.verified", match=share)
     return words("page.unverified")
 
 

@@ -21,6 +21,7 @@ class Item:
         seconds: how long the model generated, where that is known.
         name: the file's name.
         deleted: when it was deleted, in seconds of the monotonic clock; None where it was not.
+        number: its number on the shelf, which it keeps whatever leaves; ``with_item`` gives it.
     """
 
     id: str
@@ -28,14 +29,17 @@ class Item:
     seconds: float | None = None
     name: str = ""
     deleted: float | None = None
+    number: int = 0
 
 
 Shelf = tuple[Item, ...]
 
 
 def with_item(shelf: Shelf, item: Item) -> Shelf:
-    """``item`` at the end; where it stands already, it stays there."""
-    return shelf if find(shelf, item.id) else (*shelf, item)
+    """``item`` at the end, under the next number; where it stands already, it stays there."""
+    if find(shelf, item.id):
+        return shelf
+    return (*shelf, replace(item, number=1 + max((one.number for one in shelf), default=0)))
 
 
 def find(shelf: Shelf, item_id: Any) -> Item | None:

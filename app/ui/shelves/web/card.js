@@ -106,8 +106,9 @@ export class Card {
     const row = element("div", { class: "lib-take" }, top, chips, answer);
     if (take.picture) {
       const canvas = element("canvas", { class: "lib-thumb", role: "img", "aria-label": words("thumbnail", { mode }) });
-      thumbnails.watch(canvas, take.id);
-      row.append(canvas);
+      const counted = element("p", { class: "lib-facts lib-counted" });
+      thumbnails.watch(canvas, take.id, (n) => setText(counted, words("thumbnail_n", { n })));
+      row.append(canvas, counted);
     }
     if (facts.length) row.append(element("p", { class: "lib-facts" }, facts.join(" · ")));
     row.append(buttons);

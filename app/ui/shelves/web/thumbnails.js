@@ -10,7 +10,7 @@ const MOST = 64; // in one request
 
 export class Thumbnails {
   /**
-   * @param fetch ids → promise of {id: {rows, columns, levels}}
+   * @param fetch ids → promise of {id: {rows, columns, n, levels}}
    * @param colours {light: [hex, …], dark: […]}, from a quarter of chance to four times chance
    * @param known a Map that outlives this object
    */
@@ -31,9 +31,10 @@ export class Thumbnails {
     this.themes.disconnect();
   }
 
-  /** Draw the thumbnail of `id` on `canvas` once that is in view. */
-  watch(canvas, id) {
+  /** Draw the thumbnail of `id` on `canvas` once that is in view, and `tell` how many tokens it counts. */
+  watch(canvas, id, tell = () => {}) {
     canvas.__thumbnail = id;
+    canvas.__tell = tell;
     this.seen.observe(canvas);
   }
 
@@ -44,9 +45,13 @@ export class Thumbnails {
       this.drawn.add(target);
       const id = target.__thumbnail;
       if (this.known.has(id)) paint(target, this.known.get(id), this.tables);
-      else this.waiting.set(id, [...(this.waiting.get(id) || []), target]);
+      else this._wait(id, [target]);
     }
     if (this.waiting.size) this._timer ??= setTimeout(() => this._ask(), WAIT_MS);
+  }
+
+  _wait(id, canvases) {
+    this.waiting.set(id, [...(this.waiting.get(id) || []), ...canvases]);
   }
 
   async _ask() {
@@ -59,6 +64,7 @@ export class Thumbnails {
       found = (await this.fetch(asked.map(([id]) => id))) || {};
     } catch (error) {
       console.warn("thumbnails could not be fetched:", error);
+      asked.forEach(([id, canvases]) => this._wait(id, canvases)); // asked for again with the next that come into view
     }
     for (const [id, canvases] of asked) {
       if (!found[id]) continue;
@@ -69,14 +75,17 @@ export class Thumbnails {
 
   _again() {
     for (const canvas of this.drawn) {
-      if (!canvas.isConnected) this.drawn.delete(canvas);
-      else if (this.known.has(canvas.__thumbnail)) paint(canvas, this.known.get(canvas.__thumbnail), this.tables);
+      if (!canvas.isConnected) {
+        this.drawn.delete(canvas);
+        this.seen.observe(canvas); // a search may bring it back
+      } else if (this.known.has(canvas.__thumbnail)) paint(canvas, this.known.get(canvas.__thumbnail), this.tables);
     }
   }
 }
 
-function paint(canvas, { rows, columns, levels }, tables) {
+function paint(canvas, { rows, columns, n, levels }, tables) {
   if (!rows || !columns) return;
+  canvas.__tell(n);
   const shades = bytes(levels);
   const colours = tables[theme(canvas)];
   canvas.width = columns;
