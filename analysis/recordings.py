@@ -252,7 +252,11 @@ def _model(folder: Path) -> str:
     """What the folder's settings name; its own name where there are none."""
     try:
         settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
-        name, quantization = str(settings["model"]), settings.get("quantization")
+        return model_name(str(settings["model"]), settings.get("quantization"))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return str(folder)
+
+
+def model_name(name: str, quantization: Any) -> str:
+    """A model's name, with the quantization where there was one."""
     return name if quantization in (None, "", "none") else f"{name} {quantization}"

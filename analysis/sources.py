@@ -18,7 +18,7 @@ from analysis.collection_format import MANIFEST, TRACES
 from analysis.collection_rows import CollectionRows
 from analysis.errors import BadValue, TraceError
 from analysis.metrics import expert_counts
-from analysis.recordings import Entry, read_entries, sampled_apart
+from analysis.recordings import Entry, model_name, read_entries, sampled_apart
 from analysis.storage import load
 from analysis.trace import PHASE_GROUPS, RouterSpec, RoutingTrace
 
@@ -146,9 +146,7 @@ def _collected(folder: Path) -> list[Entry]:
     try:
         for number, file, prompt, line, provenance in zip(*found.values(), strict=True):
             data, facts = json.loads(line), json.loads(provenance)
-            quantization = facts.get("quantization")
-            model = str(facts.get("model") or folder)
-            model = model if quantization in (None, "", "none") else f"{model} {quantization}"
+            model = model_name(str(facts.get("model") or folder), facts.get("quantization"))
             entries.append(Entry(folder / file, prompt, str(data.get("digest", prompt)), model, data, int(number)))
     except (ValueError, TypeError, AttributeError, RecursionError):
         raise TraceError(f"{folder} is damaged: {TRACES} does not describe its traces.") from None

@@ -10,7 +10,7 @@ import io
 import json
 import random
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -222,31 +222,31 @@ def stages(run: Path, n: int, seed: int = 2024) -> list[Share]:
     Raises:
         FileNotFoundError: the run has no stage, or one can no longer be measured.
     """
+    rows: list[Share] = of_run(run, n, seed)["stages"]
+    return rows
+
+
+def of_run(run: Path, n: int, seed: int = 2024) -> dict[str, Any]:
+    """What a run adds to the figures of its model: its `stages`, and `distilled`, the two students compared. Raises as
+    `stages` does."""
     routes = {stage: routed for stage in STAGES if (routed := routes_of(run, stage))}
     last = next((stage for stage in reversed(OWN_WAY) if stage in routes), "")
     if not last:
         raise FileNotFoundError(f"{run} holds none of the four stages")
-    rows: dict[str, Share] = {}
-    for stage in routes:
-        row, before = measured(run, stage, n, seed), BEGAN_FROM[stage]
-        rows[stage] = {
-            **row,
+    found = {stage: measured(run, stage, n, seed) for stage in routes}
+    rows = []
+    for stage, row in found.items():
+        shown = {
+            **{name: value for name, value in row.items() if name != "marks"},
             "load": routing.load(routes[stage], row["experts"]),
             "last": last,
             "saturation": routing.saturation(routes[stage], routes[last]),
         }
-        if before in rows:
+        if (before := BEGAN_FROM[stage]) in found:
             kept = routing.saturation(routes[before], routes[stage])
-            rows[stage]["change"] = {"since": before, **changes(rows[before], row), "experts kept": kept}
-    for row in rows.values():
-        del row["marks"]
-    return list(rows.values())
-
-
-def of_run(run: Path, n: int, seed: int = 2024) -> dict[str, Any]:
-    """What a run adds to the figures of its model."""
-    rows = stages(run, n, seed)
-    return {"stages": rows, "distilled": distilled_against_four_stages(run, n, seed)}
+            shown["change"] = {"since": before, **changes(found[before], row), "experts kept": kept}
+        rows.append(shown)
+    return {"stages": rows, "distilled": distilled_against_four_stages(found)}
 
 
 def changes(before: Share, after: Share) -> dict[str, Share]:
@@ -269,16 +269,14 @@ def changes(before: Share, after: Share) -> dict[str, Share]:
     }
 
 
-def distilled_against_four_stages(run: Path, n: int, seed: int = 2024) -> dict[str, Any]:
-    """The distilled student minus the four-stage one, and the minutes that each way computed; empty before both are
-    there. What the teacher cost is not in the student's minutes."""
-    if not all((run / stage / "measured.json").exists() for stage in ("general-rl", "distillation-on")):
+def distilled_against_four_stages(found: Mapping[str, Share]) -> dict[str, Any]:
+    """Of all measured stages: the distilled student minus the four-stage one, and the minutes that each way computed;
+    empty before both are there. What the teacher cost is not in the student's minutes."""
+    ways = {"four stages": OWN_WAY, "distilled": DISTILLED_WAY, "teacher": ("teacher",)}
+    if not {stage for way in ways.values() for stage in way} <= set(found):
         return {}
-    minutes = [sum(measured(run, stage, n, seed)["minutes"] for stage in way) for way in (OWN_WAY, DISTILLED_WAY)]
-    own, distilled = (measured(run, stage, n, seed) for stage in ("general-rl", "distillation-on"))
-    teacher = measured(run, "teacher", n, seed)["minutes"]
-    names = ("four stages", "distilled", "teacher")
-    return {**changes(own, distilled), "minutes": dict(zip(names, (*minutes, teacher), strict=True))}
+    minutes = {name: sum(found[stage]["minutes"] for stage in way) for name, way in ways.items()}
+    return {**changes(found["general-rl"], found["distillation-on"]), "minutes": minutes}
 
 
 def routes_of(run: Path, stage: str) -> list[routing.Routed]:

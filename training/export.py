@@ -15,6 +15,8 @@ from training.card import model_card
 
 BUNDLED = Path(__file__).resolve().parent.parent / "assets" / "mini-qwen3-moe"
 LARGEST_FILE = "8MB"
+#: In a run's folder: what the person who made it has to say of it.
+NOTE = "note.md"
 
 
 def export(stage: Path, to: Path = BUNDLED, figures: Path | None = None) -> None:
@@ -46,7 +48,7 @@ def export(stage: Path, to: Path = BUNDLED, figures: Path | None = None) -> None
     tokenizer.save_pretrained(staging)
     _name_experts_as_qwen3(staging / "config.json")
     measured = json.loads(figures.read_text(encoding="utf-8")) if figures else None
-    note = stage.parent / "note.md"
+    note = stage.parent / NOTE
     card = model_card(
         stage.name,
         json.loads((staging / "config.json").read_text(encoding="utf-8")),

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import torch
 
+from training.export import NOTE
 from training.stages import STAGES
 from training.train import save_whole
 
 LOGS = ("log.csv", "log.svg")
 RESULTS = ("measured.json", "routes.npz", "traces")
-OF_THE_RUN = ("figures.json", "note.md")
+OF_THE_RUN = ("figures.json", NOTE)
 NEEDED = ("pretraining", "general-rl", "teacher")
 
 

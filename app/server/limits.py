@@ -19,7 +19,7 @@ MAX_CONVERSATION = 10
 """A conversation may be this many times as long as one message."""
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
-SURROGATE = re.compile(r"[\ud800-\udfff]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 def clean_text(value: Any, max_chars: int, name: str = "message") -> str:
@@ -33,7 +33,12 @@ def clean_text(value: Any, max_chars: int, name: str = "message") -> str:
     if len(value) > max_chars:
         raise BadValue.said("too_long", name=name, n=f"{len(value):,}", most=f"{max_chars:,}")
     value = value.replace("\r\n", "\n").replace("\r", "\n")
-    return SURROGATE.sub("\ufffd", _CONTROL.sub("", value))
+    return sendable(_CONTROL.sub("", value))
+
+
+def sendable(text: str) -> str:
+    """``text`` without lone surrogates, which no message to a browser can hold."""
+    return _SURROGATE.sub("\ufffd", text)
 
 
 def number(value: Any, name: str, low: float, high: float) -> float:
@@ -227,5 +232,5 @@ def _kind(value: Any) -> str:
 def _shown(value: Any) -> str:
     """A bad value short enough to be repeated in a sentence."""
     text = repr(value) if isinstance(value, str | int | float | bool) else _kind(value)
-    text = SURROGATE.sub("\ufffd", text)
+    text = sendable(text)
     return text if len(text) <= 60 else text[:57] + "…"

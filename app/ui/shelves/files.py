@@ -26,7 +26,7 @@ from analysis.trace import RoutingTrace
 from analysis.trace_csv import csv_blocks
 from analysis.words import Words
 from app import __version__
-from app.server.limits import SURROGATE
+from app.server.limits import sendable
 from app.ui.shelves.cards import fact, mode_of, model_of, shape, title_of
 
 log = logging.getLogger("expertscope")
@@ -162,10 +162,9 @@ def read(path: Any, megabytes: int, words: Words) -> RoutingTrace:
 
 
 def _plain(value: Any, deepest: int = DEEPEST) -> Any:
-    """JSON of a foreign file without lone surrogates, which no message to a browser can hold, and not nested deeper
-    than is ever looked."""
+    """JSON of a foreign file that can be sent, and is not nested deeper than is ever looked."""
     if isinstance(value, str):
-        return SURROGATE.sub("\ufffd", value)
+        return sendable(value)
     if isinstance(value, dict | list) and not deepest:
         return "…"
     if isinstance(value, dict):
