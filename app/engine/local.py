@@ -30,12 +30,11 @@ import transformers
 from analysis.errors import BadValue, CaptureError, ModelError
 from analysis.trace import Origin, Phase, RouterSpec, RoutingRows, RoutingTrace, Step, display_texts
 from app import __version__
+from app.engine.abilities import capabilities_of, check_tokens, stop_ids_of
 from app.engine.architecture import architecture_of
 from app.engine.base import (
-    MODES,
     Architecture,
     Candidate,
-    Capabilities,
     ChatRequest,
     Message,
     RouterEdit,
@@ -47,7 +46,6 @@ from app.engine.catalogue import card_for
 from app.engine.check import LEAST_SAME, LEAST_SAME_COARSE, CaptureCheck, check_capture, same_sets
 from app.engine.compiled import CompiledDecode
 from app.engine.edit_rules import edited_spec
-from app.engine.facts import text_config
 from app.engine.instruments import Instruments, Reading, lock_of
 from app.engine.models import ModelCache, input_device
 from app.engine.recorder import record
@@ -63,8 +61,6 @@ ROWS_EVERY, ROWS_TOGETHER = 0.04, 16
 """Rows of decoding are delivered with the first token that comes this many seconds after the last delivery, or when
 there are so many: taken off the device a few at a time they cost the model nearly nothing. A stream that is closed
 before takes them with it."""
-
-CHECK_TEXT = "<|im_start|>user\nWhat is 12 + 30?<|im_end|>\n<|im_start|>assistant\n<think>\n2 + 0 = 2"
 
 
 class LocalEngine:
@@ -109,8 +105,8 @@ class LocalEngine:
         self._compiled = CompiledDecode(model, self._instruments.capture) if compiled else None
         names = inspect.signature(model.forward).parameters
         self._last_logits = {"logits_to_keep": 1} if "logits_to_keep" in names else {}
-        self._stop_ids = self._find_stop_ids()
-        self.capabilities = self._find_capabilities()
+        self._stop_ids = stop_ids_of(model, self.text)
+        self.capabilities = capabilities_of(model, self.text, capture)
         self.architecture: Architecture | None = architecture_of(
             model, {s.layer: (s.num_experts, s.top_k) for s in self.spec.layers}
         )
@@ -144,16 +140,11 @@ class LocalEngine:
     def tokenizer(self) -> Any:
         return self.text.tokenizer
 
-    @property
-    def text_config(self) -> Any:
-        """The language model's part of the config, where the checkpoint has others too."""
-        return text_config(self.model)
-
     def verify(self) -> CaptureCheck:
         """The capture check on a short text; see ``check_capture``."""
         with self._instruments.lock:
             capture = RoutingCapture(self._instruments.capture.layers)
-            result = check_capture(self.model, capture, self._check_tokens())
+            result = check_capture(self.model, capture, check_tokens(self.model, self.text))
         if result.chunked_match < LEAST_SAME:  # a family that reads a prompt whole or not at all
             self._prefill_rows = 2**31
         return result
@@ -184,7 +175,7 @@ class LocalEngine:
         Raises:
             ModelError: they route otherwise, or the model cannot be compiled here.
         """
-        tokens = self._check_tokens()
+        tokens = check_tokens(self.model, self.text)
         for length in (len(tokens), len(tokens) // 2):
             ways = []
             for compiled in (None, self._compiled):
@@ -426,39 +417,3 @@ class LocalEngine:
         length, most = sum(map(len, texts)), self.capabilities.context * 64
         if length > most:
             raise BadValue(f"The text has {length:,} characters; this model reads at most about {most:,}.")
-
-    def _check_tokens(self) -> list[int]:
-        """A text in the model's own words; of a tokenizer that knows few of them, some tokens in a row."""
-        ids = self.text.encode(CHECK_TEXT)[:PREFILL_ROWS]
-        size = self.model.get_input_embeddings().weight.shape[0]
-        return ids if len(set(ids)) >= 8 and max(ids) < size else list(range(min(16, size)))
-
-    def _find_stop_ids(self) -> frozenset[int]:
-        generation = getattr(self.model, "generation_config", None)
-        found: list[int | None] = [self.text.id_of("<|im_end|>")]
-        for ids in (getattr(generation, "eos_token_id", None), self.tokenizer.eos_token_id):
-            found += ids if isinstance(ids, list | tuple) else [ids]
-        return frozenset(int(i) for i in found if i is not None)
-
-    def _find_capabilities(self) -> Capabilities:
-        """Modes are found by rendering the chat template: does the switch change anything, is thinking left open?"""
-        context = int(getattr(self.text_config, "max_position_embeddings", None) or 32768)
-        modes: tuple[str, ...] = MODES[1:]
-        if getattr(self.tokenizer, "chat_template", None):
-            asked = (Message("user", "x"),)
-            on, off = (self.text.render(asked, enable_thinking=switch) for switch in (True, False))
-            if on != off:
-                modes = MODES
-            elif PhaseTracker(self.text, on, frozenset()).thinking:
-                modes = MODES[:1]
-        hybrid = self.model.config.model_type in ("qwen3", "qwen3_moe") and modes == MODES
-        return Capabilities(
-            gate_weights=self._capturing,
-            router_scores=self._capturing,
-            edits=self._capturing,
-            modes=modes,
-            soft_switch=hybrid,
-            context=context,
-            logprobs=True,
-            candidates=True,
-        )
