@@ -40,7 +40,7 @@ def greedy(
     tokenizer: PreTrainedTokenizerBase,
     prompts: list[list[int]],
     max_new_tokens: int = 320,
-    batch: int = 128,
+    batch: int = 256,
 ) -> list[Reply]:
     """The likeliest replies."""
     return written(model, tokenizer, prompts, max_new_tokens, batch)
@@ -57,7 +57,8 @@ def written(
 ) -> list[Reply]:
     """Replies to `prompts` (token ids); drawn where there is a temperature, from torch's generator.
 
-    `batch` prompts run together, padded on the left, until the last of them is answered: like belongs to like.
+    `batch` prompts run together, padded on the left, until the last of them is answered: like belongs to like. On a
+    CPU a step of 100 rows takes hardly longer than one of 30.
     """
     pad, eos = tokenizer.pad_token_id, tokenizer.eos_token_id
     drawn = {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature else {"do_sample": False}

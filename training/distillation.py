@@ -72,5 +72,5 @@ def off_policy(run: Path) -> Recipe:
 def on_policy(run: Path) -> Recipe:
     start = run / "distillation-off" / "checkpoint.pt"
     return Recipe(
-        run / "distillation-on", minutes=60, start=start, lr=2e-4, warmup_steps=10, dialogues=64, probe_minutes=0
+        run / "distillation-on", minutes=60, start=start, lr=3e-4, warmup_steps=10, dialogues=192, probe_minutes=0
     )
