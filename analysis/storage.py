@@ -25,7 +25,8 @@ from analysis.trace import ROW_ARRAYS, RouterSpec, RoutingTrace
 FORMAT_VERSION = 1
 HEADER_KEY = "expertscope"
 MAX_LAYERS = 1_000
-MAX_EXPERTS = 4_096  # in a layer; every table of pairs is as large as its square
+MAX_EXPERTS = 2_048  # in a layer; every table of pairs is as large as its square
+MAX_TOP_K = 512  # pairs are counted rank by rank
 MAX_LAYER_EXPERTS = 200_000  # layers × experts; every figure of a trace is at least this large
 
 _DTYPES: dict[str, Any] = {
@@ -234,7 +235,7 @@ def check_spec(data: Any) -> None:
             if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
                 raise TraceError(f"Its router specification has {key} = {_brief(value)}.")
         most = min(MAX_EXPERTS, MAX_LAYER_EXPERTS // len(data))
-        if not 0 < item["top_k"] <= item["num_experts"] <= most:
+        if not 0 < item["top_k"] <= min(MAX_TOP_K, item["num_experts"]) or item["num_experts"] > most:
             raise TraceError(f"It claims {len(data)} layers with top-{item['top_k']} of {item['num_experts']} experts.")
         if not last < item["layer"] <= 10 * MAX_LAYERS or not 0 <= item["shared_experts"] <= MAX_LAYER_EXPERTS:
             raise TraceError(f"Its router specification has layer {item['layer']} after layer {last}.")

@@ -65,7 +65,7 @@ def parser() -> argparse.ArgumentParser:
     record.add_argument(
         "--forced",
         action="store_true",
-        help="route each text as it stands, without generating: mode, limits, sampling and seed are not used",
+        help="route each text as it stands, without generating: mode, limits, sampling, samples and seed are not used",
     )
     record.add_argument("--router-scores", action="store_true", help="also keep the scores of all experts")
     record.add_argument(
@@ -121,7 +121,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"python -m app {arguments.command}: {said}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("stopped; what was finished is kept", file=sys.stderr)
+        kept = "; what was finished is kept" if arguments.command == "record" else ""
+        print(f"stopped{kept}", file=sys.stderr)
         return 130
 
 

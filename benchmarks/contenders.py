@@ -19,7 +19,7 @@ from analysis.trace import RoutingRows, Step
 from app.engine.capture import Pass, RoutingCapture
 from app.engine.catalogue import BUNDLED
 from app.engine.compiled import compiled_whole
-from app.engine.local import ROWS_EVERY
+from app.engine.local import ROWS_EVERY, ROWS_TOGETHER
 from app.engine.models import cache_argument
 from app.engine.router import find_moe_layers
 
@@ -117,7 +117,8 @@ class Capture(Contender):
 
     def read(self, rows: int, start: int, step: Step, token: torch.Tensor) -> int:
         told = int(token)
-        if step is Step.PREFILL or time.monotonic() - self._delivered >= ROWS_EVERY:
+        due = len(self._passes) >= ROWS_TOGETHER or time.monotonic() - self._delivered >= ROWS_EVERY
+        if step is Step.PREFILL or due:
             self.finish(step)
         return told
 

@@ -25,6 +25,9 @@ REPLACED, EXPERTS = "grouped_mm", "batched_mm"
 UNCHECKED = hasattr(torch.compiler, "skip_all_guards_unsafe")
 """The compiler can be told to leave out its checks before every call."""
 
+GRAPHS = 8
+"""Steps kept; each holds a graph, on CUDA with memory of its own. The one least recently used makes room."""
+
 _COMPILED: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
@@ -99,8 +102,9 @@ class CompiledDecode:
     def _run(self, cache: RoomyCache, most: int) -> tuple[torch.Tensor, Any]:
         """The compiled step for one size of cache and number of experts; what changes under it is in this key or in
         tensors. It is made with the faster experts function, and keeps it where the compiler's checks are left out."""
-        step = self._steps.get((cache.room, most))
+        step = self._steps.pop((cache.room, most), None)
         if step and UNCHECKED:
+            self._steps[cache.room, most] = step
             return step(self._token, cache, self._position)
         step = step or compiled_whole(self._forward, self._graphs)
         usual = self.model.config._experts_implementation
@@ -116,6 +120,8 @@ class CompiledDecode:
             if usual == REPLACED:
                 self.model.set_experts_implementation(usual)
         self._steps[cache.room, most] = step
+        while len(self._steps) > GRAPHS:
+            del self._steps[next(iter(self._steps))]
         return found  # type: ignore[no-any-return]
 
     def _forward(

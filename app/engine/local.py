@@ -194,10 +194,6 @@ class LocalEngine:
                     "leave --compile out."
                 )
 
-    def spec_for(self, request: ChatRequest) -> RouterSpec:
-        """The spec of a trace of ``request``: ``spec``, with room for the experts that its edits add."""
-        return edited_spec(self.spec, request.edits)
-
     def stream(self, request: ChatRequest) -> Generator[TokenEvent, None, None]:
         """Answer ``request``; see ``Engine.stream``. Several streams may run at once: they take turns by steps."""
         mode = self._mode(request)
@@ -310,7 +306,7 @@ class LocalEngine:
         else:
             request = replace(prompt, **options)
         with closing(self.stream(request)) as events:
-            return record(events, self.spec_for(request), self.provenance(request))
+            return record(events, edited_spec(self.spec, request.edits), self.provenance(request))
 
     def run_forced(
         self, text: str | Sequence[int], *, edits: Sequence[RouterEdit] = (), **options: bool

@@ -9,7 +9,6 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,12 +18,11 @@ from analysis.errors import BadValue, UserError
 from analysis.recordings import INDEX, SETTINGS, index_entry
 from analysis.show import edit_text
 from analysis.trace import RoutingTrace
-from app.engine.base import ChatRequest, RouterEdit, SamplingParams
+from app.engine.base import ChatRequest, Message, RouterEdit, SamplingParams
 from app.engine.edit_rules import check_edits
 from app.engine.local import LocalEngine
 from app.engine.models import RUN_ERRORS, first_line
 from app.engine.prompts import Prompt
-from app.engine.recorder import record
 from app.engine.thinking import effective_mode
 
 MAX_SAMPLES = 10_000
@@ -53,6 +51,17 @@ class RecordJob:
     edits: tuple[RouterEdit, ...] = ()
     expert_outputs: bool = False
     shard: tuple[int, int] = (1, 1)
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.samples <= MAX_SAMPLES:
+            raise BadValue(f"--samples must be from 1 to {MAX_SAMPLES:,}, not {str(self.samples)[:60]}.")
+        ChatRequest((Message("user", "."),), thinking_budget=self.thinking_budget, seed=self.seed + self.samples - 1)
+        ChatRequest((Message("user", "."),), sampling=self.sampling(SamplingParams()), seed=self.seed)
+
+    def sampling(self, usual: SamplingParams) -> SamplingParams:
+        """``usual`` with what is set here."""
+        given: dict[str, Any] = {"temperature": self.temperature, "top_p": self.top_p, "top_k": self.top_k}
+        return replace(usual, max_tokens=self.max_new_tokens, **{k: v for k, v in given.items() if v is not None})
 
 
 def run_job(
@@ -109,8 +118,6 @@ def run_job(
 
 
 def _plan(prompts: list[Prompt], job: RecordJob) -> Iterator[tuple[Prompt, str, int]]:
-    if not 1 <= job.samples <= MAX_SAMPLES:
-        raise BadValue(f"--samples must be from 1 to {MAX_SAMPLES:,}, not {str(job.samples)[:60]}.")
     shard, shards = job.shard
     for prompt in prompts[shard - 1 :: shards]:
         if job.forced:
@@ -127,19 +134,11 @@ def _effective(engine: LocalEngine, prompt: Prompt, mode: str) -> str:
     return effective_mode(prompt.messages, mode, soft_switch=engine.capabilities.soft_switch)
 
 
-def _sampling(engine: LocalEngine, job: RecordJob, mode: str) -> SamplingParams:
-    base = engine.recommended_sampling("thinking" if job.same_sampling else mode)
-    given: dict[str, Any] = {"temperature": job.temperature, "top_p": job.top_p, "top_k": job.top_k}
-    return replace(base, max_tokens=job.max_new_tokens, **{k: v for k, v in given.items() if v is not None})
-
-
 def _record_one(engine: LocalEngine, job: RecordJob, prompt: Prompt, mode: str, sample: int) -> RoutingTrace:
     if job.forced:
         wanted = {"router_scores": job.router_scores, "expert_outputs": job.expert_outputs}
         return engine.run_forced(prompt.text, edits=job.edits, **wanted)
-    request = _request(engine, job, prompt, mode, sample)
-    with closing(engine.stream(request)) as events:
-        return record(events, engine.spec_for(request), engine.provenance(request))
+    return engine.run(_request(engine, job, prompt, mode, sample))
 
 
 def _request(engine: LocalEngine, job: RecordJob, prompt: Prompt, mode: str, sample: int) -> ChatRequest:
@@ -147,7 +146,9 @@ def _request(engine: LocalEngine, job: RecordJob, prompt: Prompt, mode: str, sam
         prompt.messages,
         mode=mode,  # type: ignore[arg-type]
         thinking_budget=job.thinking_budget,
-        sampling=_sampling(engine, job, _effective(engine, prompt, mode)),
+        sampling=job.sampling(
+            engine.recommended_sampling("thinking" if job.same_sampling else _effective(engine, prompt, mode))
+        ),
         seed=job.seed + sample,
         router_scores=job.router_scores,
         edits=job.edits,

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import traceback
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from typing import Generic, TypeVar
@@ -109,9 +110,10 @@ class Run(Generic[Event]):
                             break
                         self._events.append((event, time.monotonic()))
         except Exception as error:
-            self.error = error
             if self.ended:
                 log.exception("A stream that had been given up failed.")
+            traceback.clear_frames(error.__traceback__)  # they hold the model's cache, which may be all the memory
+            self.error = error
         finally:
             self._ticket.leave()
             with self._changed:

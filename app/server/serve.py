@@ -1,7 +1,7 @@
 """Serving the page: services and page are made, hardened and launched. Knows addresses and ports, and no component.
 
 ``demo.launch`` is called with everything Gradio leaves open closed: no request around the queue, no monitoring page,
-no large upload, no analytics, no fonts or scripts from elsewhere.
+no large request, no analytics, no fonts or scripts from elsewhere.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from starlette.middleware import Middleware
 
 from analysis import storage
 from analysis.errors import BadValue, TraceError
@@ -26,15 +27,21 @@ from app.engine.base import Engine
 from app.engine.catalogue import BUNDLED_CARD, TRACES, Shipped, shipped
 from app.engine.catalogue import EXAMPLE as EXAMPLE_FILE
 from app.engine.scheduler import Scheduler
+from app.server.requests import Present, RequestLimit
 from app.server.store import TraceStore
 from app.settings import Settings
 from app.ui.context import EXAMPLE, Services
 from app.ui.page import build_page
+from app.ui.shelves.files import MOST_FILES
 from app.ui.theme import STYLE, head, make_theme
 
 log = logging.getLogger("expertscope")
 
 PORTS_TRIED = 100
+SESSIONS = 500
+"""Visits whose components' values Gradio keeps; the one that was idle longest makes room."""
+REQUEST_BYTES = 8_000_000
+"""Of a request that uploads no file."""
 
 
 @dataclass(frozen=True)
@@ -72,19 +79,23 @@ def _open(recording: Shipped) -> RoutingTrace:
 
 
 def make_demo(services: Services) -> gr.Blocks:
-    """The page behind its queue."""
-    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    """The page behind its queue, which keeps no statistics of its events: it would sum them up anew at every one."""
+    for name, value in (("ENABLED", "False"), ("MAX_EVENTS", "1"), ("CACHE_FREQUENCY", str(10**9))):
+        os.environ.setdefault(f"GRADIO_ANALYTICS_{name}", value)
     demo = build_page(services)
     return demo.queue(api_open=False, max_size=2 * services.settings.followed, default_concurrency_limit=8)
 
 
 def launch_options(settings: Settings) -> dict[str, Any]:
     """What ``demo.launch`` is given, address apart."""
+    uploaded = 1_000_000 * settings.upload_megabytes * MOST_FILES
     return {
         "theme": make_theme(),
         "css_paths": [STYLE],
         "head": head(),
         "max_file_size": f"{2 * settings.upload_megabytes}mb",  # the library refuses sooner, in the visitor's language
+        "app_kwargs": {"middleware": [Middleware(RequestLimit, REQUEST_BYTES, uploaded), Middleware(Present)]},
+        "state_session_capacity": SESSIONS,
         "max_threads": settings.followed + 40,
         "enable_monitoring": False,
         "run_history": False,

@@ -5,6 +5,7 @@ Knows traces as values. Does not know sessions, files or who asks: whoever has t
 
 from __future__ import annotations
 
+import json
 import secrets
 import threading
 from collections import OrderedDict
@@ -25,7 +26,7 @@ class TraceStore:
         self._max_bytes = max_megabytes * 1e6
         self._lock = threading.Lock()
         self._traces: OrderedDict[str, RoutingTrace] = OrderedDict()
-        self._bytes = 0
+        self._sizes: dict[str, int] = {}
         self._kept: dict[str, RoutingTrace] = {}
         self._offered: dict[str, Callable[[], RoutingTrace]] = {}
         self._discarded: dict[str, tuple[RoutingTrace, threading.Timer]] = {}
@@ -125,16 +126,16 @@ class TraceStore:
 
     def _put(self, trace: RoutingTrace, trace_id: str) -> None:
         self._drop(trace_id)
-        self._traces[trace_id] = trace
-        self._bytes += size_of(trace)
-        while len(self._traces) > 1 and (len(self._traces) > self._max_traces or self._bytes > self._max_bytes):
+        self._traces[trace_id], self._sizes[trace_id] = trace, size_of(trace)
+        while len(self._traces) > 1 and (
+            len(self._traces) > self._max_traces or sum(self._sizes.values()) > self._max_bytes
+        ):
             first = next(iter(self._traces))
             self._drop(next((one for one in self._traces if one in self._offered), first))
 
     def _drop(self, trace_id: str) -> None:
-        trace = self._traces.pop(trace_id, None)
-        if trace is not None:
-            self._bytes -= size_of(trace)
+        self._traces.pop(trace_id, None)
+        self._sizes.pop(trace_id, None)
 
     def _forget(self, trace_id: str) -> None:
         with self._lock:
@@ -142,6 +143,7 @@ class TraceStore:
 
 
 def size_of(trace: RoutingTrace) -> int:
-    """Bytes of a trace's arrays and text, roughly."""
+    """Bytes of a trace's arrays, text and provenance, roughly: an object takes many times its JSON."""
     arrays = [getattr(trace, name) for name in ROW_ARRAYS]
-    return sum(a.nbytes for a in arrays if a is not None) + sum(len(p) + 64 for p in trace.pieces)
+    facts = 20 * len(json.dumps(trace.provenance, ensure_ascii=False, default=str))
+    return sum(a.nbytes for a in arrays if a is not None) + sum(len(p) + 64 for p in trace.pieces) + facts

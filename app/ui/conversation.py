@@ -121,7 +121,6 @@ LATEX: list[dict[str, Any]] = [
 ]
 """What stands around formulas. Gradio takes the formulas out before it looks for Markdown, and so does ``escape``."""
 
-_MATH = [re.compile(re.escape(pair["left"]) + r"[\s\S]+?" + re.escape(pair["right"])) for pair in LATEX]
 _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"&(?=#|\w)"), "&#038;"),
     (re.compile(r"<"), "&#060;"),
@@ -143,14 +142,9 @@ def escape(text: str) -> str:
     might be code is escaped throughout; then its code shows some entities, and nothing can slip through.
     """
     formulas: list[str] = []
-
-    def take_out(found: re.Match[str]) -> str:
-        formulas.append(found[0])
-        return f"\0{len(formulas) - 1}\0"
-
     text = text.replace("\0", "")
-    for pattern in _MATH:
-        text = pattern.sub(take_out, text)
+    for pair in LATEX:
+        text = _without_formulas(text, pair["left"], pair["right"], formulas)
     shown, fence, lines = [], "", text.split("\n")
     spans = all(_pairs_up(line) for line in lines if not _FENCE_LIKE.match(line))
     fences = all(_FENCE_LINE.fullmatch(line) for line in lines if _FENCE_LIKE.match(line))
@@ -165,6 +159,19 @@ def escape(text: str) -> str:
         else:
             shown.append(_escape_line(line, spans, formulas))
     return "\n".join(shown)
+
+
+def _without_formulas(text: str, left: str, right: str, formulas: list[str]) -> str:
+    """``text`` with a mark in place of each formula between ``left`` and ``right``; they join ``formulas``.
+
+    Looks at each character once, whatever it is given.
+    """
+    parts, at = [], 0
+    while (start := text.find(left, at)) >= 0 and (end := text.find(right, start + len(left) + 1)) >= 0:
+        parts += [text[at:start], f"\0{len(formulas)}\0"]
+        at = end + len(right)
+        formulas.append(text[start:at])
+    return "".join([*parts, text[at:]])
 
 
 def unescape(text: str) -> str:

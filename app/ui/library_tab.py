@@ -144,14 +144,11 @@ def content(shelf: Shelf, trace_id: Any, services: Services, words: Words) -> di
     }
 
 
-def opened_files(
-    paths: Any, shelf: Shelf, services: Services, words: Words
-) -> tuple[list[tuple[str, bool]], Shelf, str | None]:
-    """Open uploaded files. Returns a sentence for each with whether it is a refusal, the shelf with what was opened,
-    and the id of the first one, or None."""
+def opened_files(paths: Any, services: Services, words: Words) -> tuple[list[tuple[str, bool]], list[Item]]:
+    """Open uploaded files. Returns a sentence for each with whether it is a refusal, and what was opened."""
     named = [str(path) for path in paths] if isinstance(paths, list) else [str(paths)]
     lines: list[tuple[str, bool]] = []
-    first: str | None = None
+    items: list[Item] = []
     own_model = Path(services.engine.card.name).name
     for path in named[: files.MOST_FILES]:
         name = Path(path).name
@@ -164,13 +161,11 @@ def opened_files(
             log.exception("A file could not be opened.")
             lines.append((words("page.fault"), True))
             continue
-        trace_id = services.store.put(trace)
-        shelf = with_item(shelf, Item(trace_id, "file", name=name[:120]))
-        first = first or trace_id
+        items.append(Item(services.store.put(trace), "file", name=name[:120]))
         lines.append((files.opened_line(trace, name, own_model, words), False))
     if len(named) > files.MOST_FILES:
         lines.append((words("library.too_many", most=files.MOST_FILES, left=len(named) - files.MOST_FILES), True))
-    return lines, shelf, first
+    return lines, items
 
 
 def wire(
@@ -178,6 +173,7 @@ def wire(
 ) -> None:
     """Every listener of the tab."""
     cache, store = Path(tab.upload.GRADIO_CACHE), services.store
+    read: dict[str, list[tuple[str, list[Item]]]] = {}  # by session: sentences and items, until they are on its shelf
     buttons = list(tab.downloads.values())
     refreshed = [tab.shelf, tab.feed, tab.shown, tab.about, *buttons]
 
@@ -250,15 +246,23 @@ def wire(
         line = status_html(words("library.restored" if back else "library.undo_late"), not back)
         return *(gr.skip(),) * 3, kept, content(kept, trace_id, services, words), line
 
-    def on_upload(paths: Any, trace_id: Any, shelf: Shelf, run_id: Any) -> tuple[Any, ...]:
-        """Outputs: shown trace, token, live view, shelf, library, status, upload."""
-        if not paths:
-            return (gr.skip(),) * 7
-        lines, kept, first = opened_files(paths, shelf, services, words)
-        status = "".join(status_html(line, problem) for line, problem in lines)
-        if first is None or runs.get(run_id) is not None:
-            return *(gr.skip(),) * 3, kept, content(kept, trace_id, services, words), status, None
-        return first, None, pointer(first), kept, content(kept, first, services, words), status, None
+    def on_upload(visitor: gr.Request, paths: Any) -> None:
+        if paths:
+            lines, items = opened_files(paths, services, words)
+            said = "".join(status_html(line, problem) for line, problem in lines)
+            read.setdefault(str(visitor.session_hash), []).append((said, items))
+
+    def on_read(visitor: gr.Request, trace_id: Any, shelf: Shelf, run_id: Any) -> tuple[Any, ...]:
+        """Outputs: shown trace, token, live view, shelf, library, status."""
+        found = read.pop(str(visitor.session_hash), [])
+        if not found:
+            return (gr.skip(),) * 6
+        items = [item for _, opened in found for item in opened]
+        kept, status = functools.reduce(with_item, items, shelf), "".join(said for said, _ in found)
+        if not items or runs.get(run_id) is not None:
+            return *(gr.skip(),) * 3, kept, content(kept, trace_id, services, words), status
+        first = items[0].id
+        return first, None, pointer(first), kept, content(kept, first, services, words), status
 
     def on_save(kind: str, trace_id: Any) -> tuple[Any, ...]:
         if not trace_id:
@@ -285,7 +289,8 @@ def wire(
     acted = [*shown, tab.shelf, tab.feed, tab.opened]
     asked = [shared.trace_id, tab.shelf, shared.run_id]
     tab.listing.act(on_act, asked, acted, **HEARING | in_turn)  # type: ignore[attr-defined]
-    tab.upload.upload(on_upload, [tab.upload, *asked], [*acted, tab.upload], **HEARING | in_turn)
+    reading = tab.upload.upload(on_upload, tab.upload, None, **HEARING | {"concurrency_limit": 2})
+    reading.then(on_read, asked, acted, **HEARING | in_turn).then(lambda: None, None, tab.upload, **QUIET)
     for kind, button in tab.downloads.items():
         button.click(
             functools.partial(on_save, kind),

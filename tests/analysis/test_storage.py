@@ -73,6 +73,15 @@ def test_round_trip_where_layers_differ_in_size():
     assert_same(trace, storage.from_bytes(storage.to_bytes(trace)))
 
 
+@pytest.mark.parametrize(("experts", "top_k"), [(4096, 8), (2048, 2048), (4, 5)])
+def test_a_router_that_no_model_has_is_refused(experts, top_k):
+    def claim(header):
+        header["spec"] = [{**layer, "num_experts": experts, "top_k": top_k} for layer in header["spec"]]
+
+    with pytest.raises(TraceError, match=f"top-{top_k} of {experts} experts"):
+        storage.from_bytes(repack(claim))
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, len(DATA) - 1), st.integers(1, 255)), min_size=1, max_size=4))
 def test_changed_bytes_raise_nothing_but_trace_error(flips):

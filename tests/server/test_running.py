@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import time
+import weakref
 from collections.abc import Generator
 
 import pytest
@@ -130,3 +132,28 @@ def test_turns_that_are_given_up_close_every_stream() -> None:
     next(turns), next(turns)
     turns.close()
     assert engine.streams_open == engine.streams_closed == 2
+
+
+def test_what_a_failed_stream_held_is_let_go() -> None:
+    class Cache:
+        pass
+
+    held: list[weakref.ref[Cache]] = []
+
+    def stream() -> Generator[TokenEvent, None, None]:
+        cache = Cache()
+        held.append(weakref.ref(cache))
+        raise RuntimeError(f"out of memory beside {cache}")
+        yield
+
+    scheduler = Scheduler()
+    ticket = scheduler.enter()
+    assert ticket.wait(1)
+    gc.disable()
+    try:
+        run = Run(stream, ticket, 30)
+        drain(run)
+        run._thread.join(3)
+        assert isinstance(run.error, RuntimeError) and held[0]() is None
+    finally:
+        gc.enable()

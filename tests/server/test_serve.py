@@ -7,6 +7,7 @@ import io
 import os
 import runpy
 import socket
+from collections.abc import Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import pytest
 from analysis.errors import BadValue, TraceError
 from analysis.words import LANGUAGES, Words
 from app.cli import main
-from app.server.serve import free_port, launch_demo, launch_options, make_demo, make_services
+from app.server.serve import REQUEST_BYTES, Served, free_port, launch_demo, launch_options, make_demo, make_services
 from app.settings import Settings
 from tests.fake_engine import FakeEngine
 from tests.make_recording import both_modes, write_recording
@@ -117,6 +118,43 @@ def test_an_ipv6_address_is_served(host: str) -> None:
         assert httpx.get(served.url, timeout=30).status_code == 200
     finally:
         served.close()
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Served]:
+    services = make_services(FakeEngine(), Settings(port=0))
+    with redirect_stdout(io.StringIO()):
+        served = launch_demo(make_demo(services), services, block=False)
+    yield served
+    served.close()
+
+
+def test_a_request_may_be_large_but_not_huge(served: Served) -> None:
+    def status(content: Any, path: str = "queue/join") -> int:
+        url, kind = f"{served.url}/gradio_api/{path}", {"content-type": "application/json"}
+        return httpx.post(url, content=content, headers=kind, timeout=60).status_code
+
+    text = b"{}" + b" " * (REQUEST_BYTES - 100)
+    no_such_event = status(b"{}")
+    assert no_such_event not in (413, 500)
+    assert status(text) == no_such_event
+    assert status(text + b" " * 200) == 413
+    assert status(text[i : i + 1_000_000] for i in range(0, len(text), 1_000_000)) == no_such_event
+    assert status(b" " * 1_000_000 for _ in range(9)) == 413  # it does not say its length
+    assert status(text + b" " * 200, "upload") != 413
+
+
+def test_a_visitor_who_asks_is_there(served: Served) -> None:
+    sessions = served.demo.app.state_holder
+    sessions["someone"].is_closed = sessions["other"].is_closed = True
+    with httpx.stream("GET", f"{served.url}/gradio_api/queue/data?session_hash=someone", timeout=30) as answer:
+        assert answer.status_code == 200
+    assert not sessions["someone"].is_closed and sessions["other"].is_closed
+
+
+def test_events_are_not_summed_up(served: Served) -> None:
+    queue = served.demo._queue
+    assert queue.ANALYTICS_MAX_EVENTS == 1 and queue.ANAYLTICS_CACHE_FREQUENCY > 10**6
 
 
 def test_nothing_is_left_open() -> None:

@@ -43,6 +43,11 @@ def test_memory_is_bounded_and_the_newest_stays_however_large() -> None:
     assert len(tiny) == 1 and tiny.put(trace) in tiny and len(tiny) == 1
 
 
+def test_what_a_file_says_of_itself_takes_memory_too() -> None:
+    trace = make_trace()
+    assert size_of(trace.with_provenance(more=[[]] * 100_000)) > size_of(trace) + 56 * 100_000
+
+
 def test_what_is_kept_never_leaves() -> None:
     store = TraceStore(max_traces=1)
     example = make_trace()
@@ -111,7 +116,7 @@ def test_what_is_discarded_is_out_of_reach_at_once_and_can_come_back() -> None:
     trace = make_trace()
     trace_id = store.put(trace)
     assert store.discard(trace_id)
-    assert trace_id not in store and len(store) == 0 and store._bytes == 0
+    assert trace_id not in store and len(store) == 0 and not store._sizes
     with pytest.raises(BadValue, match="no longer in memory"):
         store.get(trace_id)
     assert not store.discard(trace_id)

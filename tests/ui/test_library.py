@@ -75,7 +75,11 @@ class Page:
         return self.call(self.shared.trace_id, "change", shown, open_tab, shelf, turns)
 
     def upload(self, *paths: Path, shelf: Any = ()) -> dict[Any, Any]:
-        return self.call(self.tab.upload, "upload", [str(path) for path in paths], None, shelf, "")
+        visitor = gr.Request(session_hash="a visitor")
+        read = next(fn for fn in self.blocks.fns.values() if (self.tab.upload._id, "upload") in fn.targets)
+        then = next(fn for fn in self.blocks.fns.values() if fn.trigger_after == read._id)
+        read.fn(visitor, [str(path) for path in paths])
+        return dict(zip(then.outputs, then.fn(visitor, None, shelf, ""), strict=True))
 
     def save(self, kind: str, trace_id: Any) -> dict[Any, Any]:
         return self.call(self.tab.downloads[kind], "click", trace_id)
@@ -441,9 +445,9 @@ def test_each_foreign_file_gets_one_sentence_and_the_good_ones_are_opened(tmp_pa
     bad = foreign_files(tmp_path)
     storage.save(make_trace(), tmp_path / "good.safetensors")
     paths = [*bad.values(), tmp_path / "good.safetensors", tmp_path / "gone.safetensors"]
-    lines, shelf, first = library_tab.opened_files([str(path) for path in paths], (), services, words)
+    lines, items = library_tab.opened_files([str(path) for path in paths], services, words)
     assert len(lines) == len(paths) and [problem for _, problem in lines] == [True] * len(bad) + [False, True]
-    assert [item.name for item in shelf] == ["good.safetensors"] and first == shelf[0].id
+    assert [item.name for item in items] == ["good.safetensors"] and items[0].id in services.store
     for line, _ in lines:
         assert "\n" not in line and len(line) < 300
     if language == "en":

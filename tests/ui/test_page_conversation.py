@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +12,16 @@ from hypothesis import strategies as st
 from analysis.errors import BadValue
 from analysis.words import Words
 from app.engine.base import Message
-from app.ui.conversation import Turn, chat_messages, escape, request_messages, turn_at, unescape
+from app.ui.conversation import (
+    LATEX,
+    Turn,
+    _without_formulas,
+    chat_messages,
+    escape,
+    request_messages,
+    turn_at,
+    unescape,
+)
 
 
 def say(key: str, **values: object) -> str:
@@ -116,3 +128,13 @@ def test_an_edited_message_comes_back_as_it_was(text: str) -> None:
 def test_without_code_no_tag_and_no_picture_is_left(text: str) -> None:
     shown = escape(text)
     assert "<" not in shown and "![" not in shown
+
+
+@given(st.text(alphabet="$\\[]()a\n", max_size=30))
+def test_a_formula_is_the_shortest_text_between_its_marks(text: str) -> None:
+    found, formulas, wanted, counter = text, [], text, itertools.count()
+    for pair in LATEX:
+        found = _without_formulas(found, pair["left"], pair["right"], formulas)
+        pattern = re.escape(pair["left"]) + r"[\s\S]+?" + re.escape(pair["right"])
+        wanted = re.sub(pattern, lambda _: f"\0{next(counter)}\0", wanted)
+    assert found == wanted and len(formulas) == next(counter)

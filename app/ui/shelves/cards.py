@@ -227,7 +227,7 @@ class Thumbnails:
 
     def get(self, ids: Any) -> dict[str, dict[str, Any]]:
         """Id → thumbnail, of those that there are. ``ids`` comes from outside."""
-        asked = [one for one in ids if isinstance(one, str)] if isinstance(ids, list) else []
+        asked = list(dict.fromkeys(one for one in ids if isinstance(one, str))) if isinstance(ids, list) else []
         return {one: made for one in asked[:MAX_ASKED] if (made := self._one(one)) is not None}
 
     def _one(self, trace_id: str) -> dict[str, Any] | None:
