@@ -215,20 +215,15 @@ def stage_model(run: Path, stage: str) -> Qwen3MoeForCausalLM | None:
     return model.eval().to(device())
 
 
-def stages(run: Path, n: int, seed: int = 2024) -> list[Share]:
-    """Of every stage that the run has: accuracy of both modes, obedience, its routing of the fixed texts (load, and
+def of_run(run: Path, n: int, seed: int = 2024) -> dict[str, Any]:
+    """What a run adds to the figures of its model: `stages`, and `distilled`, the two students compared.
+
+    Of every stage that the run has: accuracy of both modes, obedience, its routing of the fixed texts (load, and
     `saturation` against the last of the four stages), and `change` since the stage that it began from.
 
     Raises:
         FileNotFoundError: the run has no stage, or one can no longer be measured.
     """
-    rows: list[Share] = of_run(run, n, seed)["stages"]
-    return rows
-
-
-def of_run(run: Path, n: int, seed: int = 2024) -> dict[str, Any]:
-    """What a run adds to the figures of its model: its `stages`, and `distilled`, the two students compared. Raises as
-    `stages` does."""
     routes = {stage: routed for stage in STAGES if (routed := routes_of(run, stage))}
     last = next((stage for stage in reversed(OWN_WAY) if stage in routes), "")
     if not last:

@@ -108,20 +108,13 @@ def shipped(folder: Path = TRACES) -> tuple[Shipped, ...]:
     return tuple(found)
 
 
-@dataclass(frozen=True)
-class Offer:
-    """A hub model and the GPU memory, in GiB, that its bfloat16 weights and a long conversation need."""
-
-    name: str
-    gpu_gib: float
-
-
-OFFERS = (Offer("Qwen/Qwen3-30B-A3B", 64.0), Offer("Qwen/Qwen3-235B-A22B", 480.0))
+OFFERS = {"Qwen/Qwen3-30B-A3B": 64.0, "Qwen/Qwen3-235B-A22B": 480.0}
+"""Hub models, and the GPU memory in GiB that the bfloat16 weights and a long conversation need."""
 
 
 def offers(gpu_gib: float) -> list[str]:
     """Names of the hub models that fit into ``gpu_gib`` of GPU memory."""
-    return [offer.name for offer in OFFERS if offer.gpu_gib <= gpu_gib]
+    return [name for name, needed in OFFERS.items() if needed <= gpu_gib]
 
 
 def card_for(name: str) -> ModelCard:

@@ -26,7 +26,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from analysis.errors import ModelError
-from app.engine.catalogue import BUNDLED, offers
+from app.engine.catalogue import BUNDLED
 from app.engine.facts import stack_of
 from app.engine.quantization import quantization_config, unscaled_fp8, weight_bytes, what_was_quantized
 
@@ -145,11 +145,6 @@ def gpu_gib() -> float:
     if not torch.cuda.is_available():
         return 0.0
     return sum(torch.cuda.get_device_properties(i).total_memory for i in range(torch.cuda.device_count())) / 2**30
-
-
-def offered_models() -> list[str]:
-    """Hub models that this machine's GPUs have the memory for; none without a GPU."""
-    return offers(gpu_gib())
 
 
 def _check_folder(name: str) -> None:

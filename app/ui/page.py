@@ -15,8 +15,8 @@ from typing import Any
 import gradio as gr
 
 from analysis.words import LANGUAGES, Words
-from app.engine.catalogue import BUNDLED_CARD
-from app.engine.models import offered_models
+from app.engine.catalogue import BUNDLED_CARD, offers
+from app.engine.models import gpu_gib
 from app.ui import (
     api,
     chat,
@@ -79,7 +79,7 @@ def _build_language(blocks: gr.Blocks, services: Services, runs: ActiveRuns, lan
     example = EXAMPLE in services.store
     gr.Navbar(visible=False)
     with gr.Row(elem_id="header"):
-        offered = offered_models() if services.engine.card is BUNDLED_CARD else []
+        offered = offers(gpu_gib()) if services.engine.card is BUNDLED_CARD else []
         gr.HTML(header_html(services.engine, say, language, offered), js_on_load=None, elem_id="header-text")
         present = build_present(services, words)
         theme_button = gr.Button("◐", elem_id="theme", size="sm", min_width=0, scale=0)
@@ -144,13 +144,14 @@ def _build_language(blocks: gr.Blocks, services: Services, runs: ActiveRuns, lan
     signs |= {f"experts-{side}": words(f"tabs.experts.{side}") for side in ("previous", "next")}
     _wire_theme(blocks, theme_button, shared, signs)
     links.wire_selection(services, runs, shared)
-    links.wire_turns(services, talk.conversation, library.shelf, shared, (earlier, which, later, link), words)
+    links.wire_turns(services, runs, talk.conversation, library.shelf, shared, (earlier, which, later, link), words)
     compare = built["compare"]
     set_tab.wire_downloads(compare.many, services, shared, library.courier)
     pair_tab.wire(compare.two, compare.kind, services, shared, library.shelf, compare_tab.NAME)
     pair_links.wire(blocks, services, shared, tabs, compare, library, talk.status, words)
     links.wire_session(services, shared, talk.conversation, compare.pair)
-    links.wire_experts(services, shared, tabs, built["experts"], built["token"], words)
+    links.wire_experts(services, runs, shared, tabs, built["experts"], built["token"], words)
+    links.wire_experiment(services, runs, shared, built["experiment"], words)
     wire_present(present, tabs, shared.open_tab, tuple(opened))
     chat_edits.wire(talk.edits, built["experiment"].edits.use, built["experiment"].edits.history, words)
     links.wire_link(blocks, services, shared, talk.status, link, words)

@@ -41,6 +41,7 @@ from training.log import Log
 from training.model import RouterTap, make_config
 from training.train import tokenizer_in, train
 
+pytestmark = pytest.mark.timeout(400)  # the first test that needs the run waits for all of it
 MICRO = {
     "hidden_size": 32,
     "num_hidden_layers": 2,
@@ -223,7 +224,7 @@ def test_every_figure_reaches_the_card(run: Path, tmp_path: Path, monkeypatch: p
     minutes = figures["distilled"]["minutes"]
     assert minutes["four stages"] == pytest.approx(sum(row["minutes"] for row in figures["stages"][:5]))
     monkeypatch.setattr(evaluate, "greedy", None)
-    assert evaluate.stages(run, 1) == figures["stages"], "what was measured once is kept"
+    assert evaluate.of_run(run, 1)["stages"] == figures["stages"], "what was measured once is kept"
     card = (tmp_path / "model" / "README.md").read_text()
     for words in (
         "What each stage changes",
@@ -307,7 +308,7 @@ def test_a_run_is_kept_small_and_goes_on(run: Path, tmp_path: Path, monkeypatch:
     begun, kept = tmp_path / "begun", tmp_path / "kept"
     shutil.copytree(run, begun, ignore=shutil.ignore_patterns("general-rl", "teacher", "distillation-*"))
     monkeypatch.setattr(evaluate, "greedy", lambda model, tokenizer, prompts, **_: [replied("x")] * len(prompts))
-    before = evaluate.stages(begun, 1)
+    before = evaluate.of_run(begun, 1)["stages"]
     keep(begun, kept)
     assert {path.parent.name for path in kept.rglob("checkpoint.pt")} == set(ORDER[:4]), "traces need the weights"
     traces.record_stages(begun, tmp_path / "shown")
@@ -317,7 +318,7 @@ def test_a_run_is_kept_small_and_goes_on(run: Path, tmp_path: Path, monkeypatch:
     sizes = [(folder / "fusion" / "checkpoint.pt").stat().st_size for folder in (begun, kept)]
     assert sizes[1] < 0.4 * sizes[0]
     monkeypatch.setattr(evaluate, "greedy", None)
-    assert evaluate.stages(kept, 1) == before
+    assert evaluate.of_run(kept, 1)["stages"] == before
     with pytest.raises(FileNotFoundError, match="cold-start"):
         evaluate.measured(kept, "cold-start", 2)
     stale = kept / "cold-start" / "traces" / traces.TRAINED
