@@ -199,11 +199,11 @@ def wire(chat: Chat, services: Services, runs: ActiveRuns, shared: Shared, say: 
         return *shown_of(kept, say), undone.user
 
     def on_clear(conversation: Conversation, run_id: str) -> tuple[Any, ...]:
+        if not conversation:
+            return (gr.skip(),) * 6
         active = runs.get(run_id)
-        answering = bool(conversation) and not conversation[-1].done
-        if active is not None:
-            active.discard()  # where it is an answer, its generator has the last word: nothing of it comes afterwards
-        if (active is not None and answering) or not conversation:
+        if active is not None and not conversation[-1].done:  # it is an answer, not a text that is routed
+            active.discard()  # its generator has the last word: nothing of it comes afterwards
             return (gr.skip(),) * 6
         return shown_of((), say)
 

@@ -14,7 +14,7 @@ import gradio as gr
 from analysis.words import Words
 from app.ui.experiment_edits import History
 from app.ui.experiment_view import chips_html, chips_script
-from app.ui.quiet import QUIET
+from app.ui.quiet import HEARING, QUIET
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def wire(chat: ChatEdits, use: gr.Button, trial: gr.State, words: Words) -> None
 
     use.click(on_use, [chat.history, trial], outputs, **QUIET)
     chat.chips.remove(on_remove, chat.history, outputs, **QUIET)  # type: ignore[attr-defined]
-    chat.undo.click(on_undo, chat.history, outputs, **QUIET)
+    chat.undo.click(on_undo, chat.history, outputs, **HEARING)
 
 
 def _known(history: Any) -> History:

@@ -243,12 +243,14 @@ def wire(tab: CompareTab, services: Services, shared: Shared) -> None:
 
 def _updates(view: PairView, run_id: str, words: Words) -> tuple[Any, ...]:
     ids = tuple(arm.trace_id for arm in view.arms) if not view.running else ("", "")
-    boxes = [value for arm in view.arms for value in (arm.thinking, arm.answer, counts_line(arm, words))]
+    shown: list[Any] = [v for arm in view.arms for v in (arm.thinking, arm.answer, counts_line(arm, words))]
+    shown.append(ids if all(ids) else None)
+    if view.problem and not any(arm.reason or arm.thinking_tokens or arm.answer_tokens for arm in view.arms):
+        shown = [gr.skip()] * len(shown)  # refused before anything ran: what was there stays
     return (
         run_id if view.running else "",
         status_html(view.status, view.problem, over=not view.running),
         gr.update(interactive=not view.running),
         gr.update(interactive=view.running),
-        *boxes,
-        ids if all(ids) else None,
+        *shown,
     )

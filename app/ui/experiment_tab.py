@@ -28,8 +28,7 @@ from app.ui.experiment_edits import History
 from app.ui.experiment_parts import FIGURES, MOST_ARMS, NAME, ExperimentTab, build
 from app.ui.experiment_plan import ExperimentView, Options, parting
 from app.ui.experiment_run import run_experiment
-from app.ui.live.wire import pointer
-from app.ui.quiet import CHOOSING, DRAWING, QUIET
+from app.ui.quiet import CHOOSING, DRAWING, HEARING, QUIET
 from app.ui.turn import recommended
 
 __all__ = ["NAME", "build", "wire"]
@@ -42,7 +41,7 @@ def wire(tab: ExperimentTab, services: Services, shared: Shared) -> None:
     _wire_edits(tab, services, shared)
     _wire_prompt(tab, services, shared)
     _wire_run(tab, services, shared)
-    _wire_result(tab, services, shared)
+    _wire_result(tab, shared)
 
 
 def evidence(services: Services, trace_id: Any) -> RoutingTrace | None:
@@ -146,7 +145,7 @@ def _wire_edits(tab: ExperimentTab, services: Services, shared: Shared) -> None:
     added = [parts.add.click, parts.experts.submit, parts.amount.submit]
     gr.on(added, guarded(on_add), [*common_inputs, *fields], outputs, **QUIET)
     parts.text.submit(guarded(on_text), [*common_inputs, parts.text], outputs, **QUIET)
-    parts.undo.click(guarded(on_undo), common_inputs, outputs, **QUIET)
+    parts.undo.click(guarded(on_undo), common_inputs, outputs, **HEARING)
     parts.clear.click(guarded(on_clear), common_inputs, outputs, **QUIET)
     parts.chips.remove(on_remove, common_inputs, outputs, **QUIET)  # type: ignore[attr-defined]
     parts.kind.input(on_kind, [parts.kind, shared.language], [parts.experts, parts.amount], **CHOOSING)
@@ -260,7 +259,7 @@ def _arm_updates(seen: ExperimentView, number: int, seed: Any, words: Words) -> 
     )
 
 
-def _wire_result(tab: ExperimentTab, services: Services, shared: Shared) -> None:
+def _wire_result(tab: ExperimentTab, shared: Shared) -> None:
     out = tab.out
     outputs = [out.message, out.drawn, out.found, *(out.figures[name] for name in FIGURES)]
 
@@ -275,17 +274,6 @@ def _wire_result(tab: ExperimentTab, services: Services, shared: Shared) -> None
             *(common.shown(getattr(drawn, name)) for name in FIGURES),
         )
 
-    def on_show(number: int, result: Any) -> tuple[Any, ...]:
-        arms = result.arms if isinstance(result, ExperimentView) else ()
-        trace_id = arms[number].trace_id if number < len(arms) else ""
-        if not trace_id or trace_id not in services.store:
-            return (gr.skip(),) * 3
-        return trace_id, None, pointer(trace_id)
-
     inputs = [shared.open_tab, shared.language, tab.result, out.phase, shared.theme]
     changes = [tab.result.change, shared.open_tab.change, shared.theme.change, out.phase.input]
     gr.on(changes, common.guarded(NAME, len(outputs))(draw), inputs, outputs, **DRAWING)
-    for number, arm in enumerate(tab.arms):
-        arm.show.click(
-            functools.partial(on_show, number), tab.result, [shared.trace_id, shared.token, shared.live], **QUIET
-        )

@@ -16,6 +16,7 @@ from analysis.figures.style import percent
 from analysis.words import LANGUAGES, Words
 from app.ui import expert_html as look
 from app.ui.experts_pool import Pool, Remembered
+from app.ui.shelves.cards import mode_of
 
 SEED = 0
 
@@ -38,7 +39,7 @@ def card(pool: Pool, layer: int, expert: int, phase: str, words: Words, other: P
     parts.append(look.section(_say(words, "by_phase"), look.shares(phases, words), k_of) if phases else "")
     for label, values in pool.by_label().items():
         found = measures.use_by_label(values, layer, expert, phase)
-        rows = [(_value_name(label, value), "", share) for value, share in found.items()]
+        rows = [(_value_name(label, value, words), "", share) for value, share in found.items()]
         if rows:
             title = _say(words, "by_label", label=_label_name(label, words), phase=words(f"figures.phase.{phase}"))
             parts.append(look.section(title, look.shares(rows, words), _say(words, "label_note")))
@@ -161,17 +162,17 @@ def _label_name(label: str, words: Words) -> str:
     return words(key) if key in words else label
 
 
-def _value_name(label: str, value: str) -> str:
-    return LANGUAGES.get(value, value) if label == "language" else value
+def _value_name(label: str, value: str, words: Words) -> str:
+    if label == "language":
+        return LANGUAGES.get(value, value)
+    key = f"library.topic.{value}"
+    return words(key) if label == "topic" and key in words else value
 
 
 def recording_names(pool: Pool, words: Words) -> list[str]:
     """What each recording is called: its prompt and mode."""
-    names = []
-    for trace in pool.traces:
-        mode = trace.provenance.get("mode")
-        names.append(" · ".join(str(part) for part in (trace.prompt or _say(words, "no_prompt"), mode) if part))
-    return names
+    untitled = _say(words, "no_prompt")
+    return [f"{trace.prompt or untitled} · {words(f'library.mode.{mode_of(trace)}')}" for trace in pool.traces]
 
 
 def _say(words: Words, key: str, **values: Any) -> str:

@@ -91,7 +91,7 @@ def wire(tab: ForcedTab, services: Services, runs: ActiveRuns, shared: Shared, s
             gr.Info(say("still_running"))
             yield (gr.skip(),) * 7
             return
-        run_id, tokens, chunk = new_run_id(), 0, None
+        run_id, tokens, chunk, begun = new_run_id(), 0, None, False
         try:
             for progress in route(services, runs, text, scores, run_id, language):
                 tokens += len(progress.events)
@@ -104,7 +104,8 @@ def wire(tab: ForcedTab, services: Services, runs: ActiveRuns, shared: Shared, s
                 else:
                     ended = progress.finish_reason in ("stopped", "interrupted")
                     line = say("forced_stopped" if ended else "forced_done", n=tokens)
-                yield _update(run_id if running else "", line, chunk=chunk, trace_id=progress.trace_id)
+                yield _update(run_id if running else "", line, chunk=chunk, trace_id=progress.trace_id, begun=begun)
+                begun = True
         except UserError as error:
             yield _update("", error.in_words(Words(language)), problem=True, chunk=chunk)
         except Exception:
@@ -129,7 +130,9 @@ def wire(tab: ForcedTab, services: Services, runs: ActiveRuns, shared: Shared, s
     tab.stop.click(on_stop, shared.run_id, None, queue=False, **QUIET)
 
 
-def _update(run_id: str, line: str, *, problem: bool = False, chunk: Any = None, trace_id: str = "") -> tuple[Any, ...]:
+def _update(
+    run_id: str, line: str, *, problem: bool = False, chunk: Any = None, trace_id: str = "", begun: bool = True
+) -> tuple[Any, ...]:
     return (
         run_id,
         status_html(line, problem, over=not run_id),
@@ -137,5 +140,5 @@ def _update(run_id: str, line: str, *, problem: bool = False, chunk: Any = None,
         gr.update(interactive=bool(run_id)),
         gr.skip() if chunk is None else chunk,
         trace_id or gr.skip(),
-        None,
+        gr.skip() if begun else None,
     )

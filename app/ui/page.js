@@ -79,34 +79,33 @@
     shown?.scrollIntoView({ behavior: instant ? "instant" : "smooth", block: "start" });
   });
 
-  const clipboard = navigator.clipboard;
-  if (clipboard) {
-    let pressed = null;
-    document.addEventListener("click", (event) => (pressed = event.target), true);
-    const write = clipboard.writeText.bind(clipboard);
-    clipboard.writeText = (text) => write(inChat(pressed) ? plain(text) : text);
-  }
-
   const copyByHand = (text) => {
-    const field = document.createElement("textarea");
+    const [field, focused] = [document.createElement("textarea"), document.activeElement];
     field.value = text;
     field.style.cssText = "position:fixed;opacity:0";
     document.body.append(field);
     field.select();
     const done = document.execCommand("copy");
     field.remove();
+    focused?.focus({ preventScroll: true });
     return done;
   };
 
-  const copyAddress = async (query) => {
-    const link = location.origin + location.pathname + query;
-    try {
-      await navigator.clipboard.writeText(link);
-      return true;
-    } catch {
-      return copyByHand(link); // no clipboard without https
-    }
+  // A message is copied as it was written. Without https the browser has no clipboard: one that copies by hand serves
+  // Gradio's buttons and our own.
+  let pressed = null;
+  document.addEventListener("click", (event) => (pressed = event.target), true);
+  const clipboard = navigator.clipboard ?? {};
+  const write = clipboard.writeText?.bind(clipboard);
+  clipboard.writeText = async (text) => {
+    const said = inChat(pressed) ? plain(text) : text;
+    if (write && (await write(said).then(() => true, () => false))) return;
+    if (!copyByHand(said)) throw new Error("nothing was copied");
   };
+  if (!write) Object.defineProperty(navigator, "clipboard", { value: clipboard });
+
+  const copyAddress = (query) =>
+    navigator.clipboard.writeText(location.origin + location.pathname + query).then(() => true, () => false);
 
   // When the system turns dark, Gradio turns the page, but the figures are drawn already: all stays as it was
   // until the page is loaded again.

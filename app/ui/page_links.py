@@ -25,6 +25,8 @@ from app.ui import tabs_common as common
 from app.ui.chat import status_html
 from app.ui.context import EXAMPLE, Services, Shared
 from app.ui.conversation import Conversation
+from app.ui.experiment_parts import ExperimentTab
+from app.ui.experiment_plan import ExperimentView
 from app.ui.experts_pool import Session, beside, pool_of
 from app.ui.following import SO_FAR, ActiveRuns
 from app.ui.live.view import expert_asked, selection
@@ -59,8 +61,18 @@ def wire_selection(services: Services, runs: ActiveRuns, shared: Shared) -> None
     shared.live.token(on_token, None, [shared.trace_id, shared.token, shared.layer], **HEARING)  # type: ignore[attr-defined]
 
 
+def leads_away(runs: ActiveRuns, run_id: Any, trace_id: str | None, words: Words) -> bool:
+    """Whether the live view, which follows the run ``run_id``, would have to leave it for ``trace_id``; the visitor is
+    told that it does not."""
+    if runs.get(run_id) is None or (trace_id or "").removesuffix(SO_FAR) == run_id:
+        return False
+    gr.Info(words("page.still_running"))
+    return True
+
+
 def wire_turns(
     services: Services,
+    runs: ActiveRuns,
     conversation: gr.State,
     shelf: gr.State,
     shared: Shared,
@@ -82,14 +94,14 @@ def wire_turns(
         return (
             gr.update(interactive=back and not run_id),
             turn_label(label, address),
-            gr.update(interactive=0 < n < total),
+            gr.update(interactive=0 < n < total and not run_id),
             gr.update(visible=bool(address)),
         )
 
-    def go(step: int, trace_id: str | None, turns: Conversation) -> tuple[Any, ...]:
+    def go(step: int, trace_id: str | None, turns: Conversation, run_id: Any) -> tuple[Any, ...]:
         kept = kept_turns(turns, services.store)
         at = kept.index(trace_id) + step if trace_id in kept else len(kept) - 1
-        if not 0 <= at < len(kept):
+        if not 0 <= at < len(kept) or leads_away(runs, run_id, kept[at], words):
             return (gr.skip(),) * 3
         return kept[at], None, pointer(kept[at])
 
@@ -103,7 +115,7 @@ def wire_turns(
     for button, step in ((earlier, -1), (later, 1)):
         button.click(
             functools.partial(go, step),
-            [shared.trace_id, conversation],
+            [shared.trace_id, conversation, shared.run_id],
             [shared.trace_id, shared.token, shared.live],
             **HEARING,
         )
@@ -123,6 +135,7 @@ def wire_session(services: Services, shared: Shared, conversation: gr.State, pai
 
 def wire_experts(
     services: Services,
+    runs: ActiveRuns,
     shared: Shared,
     tabs: gr.Tabs,
     experts: experts_tab.ExpertsTab,
@@ -132,7 +145,9 @@ def wire_experts(
     """From a token on an expert's card to the tab Token, and from an expert of a token, or of the live view, to its
     card."""
 
-    def to_token(event: gr.EventData, trace_id: Any, session: Session, pool: Any, chosen: Any) -> tuple[Any, ...]:
+    def to_token(
+        event: gr.EventData, trace_id: Any, session: Session, pool: Any, chosen: Any, run_id: Any
+    ) -> tuple[Any, ...]:
         number, index = common.event_pair(event)
         try:
             found = pool_of(services.store, pool, trace_id, session, words)
@@ -144,6 +159,8 @@ def wire_experts(
         if not (0 <= number < len(found.ids) and 0 <= index < found.traces[number].num_tokens):
             return (gr.skip(),) * 6
         shown = found.ids[number]
+        if leads_away(runs, run_id, shown, words):
+            return (gr.skip(),) * 6
         if found.name == "gallery":
             services.store.put(found.traces[number], shown)
         layer = chosen[0] if chosen else None
@@ -190,7 +207,7 @@ def wire_experts(
         tab = experts_tab.NAME
         return (layer, expert), gr.skip() if same else "answer", gr.update(selected=tab), tab
 
-    asked = [shared.trace_id, shared.session, experts.pool, experts.chosen]
+    asked = [shared.trace_id, shared.session, experts.pool, experts.chosen, shared.run_id]
     shown = [shared.trace_id, shared.token, shared.layer, shared.live, tabs, shared.open_tab]
     experts.card.token(to_token, asked, shown, **HEARING)  # type: ignore[attr-defined]
     given = [shared.trace_id, shared.token, shared.session, experts.picked]
@@ -199,6 +216,23 @@ def wire_experts(
     token.table.expert(from_table, [shared.trace_id, shared.session, experts.picked], linked, **HEARING)  # type: ignore[attr-defined]
     asked_live = [shared.trace_id, shared.session, experts.picked, shared.open_tab]
     shared.live.expert(from_live, asked_live, [*linked, experts.anew], **HEARING)  # type: ignore[attr-defined]
+
+
+def wire_experiment(
+    services: Services, runs: ActiveRuns, shared: Shared, experiment: ExperimentTab, words: Words
+) -> None:
+    """From an answer of an experiment to its routing in every view."""
+
+    def on_show(number: int, result: Any, run_id: Any) -> tuple[Any, ...]:
+        arms = result.arms if isinstance(result, ExperimentView) else ()
+        trace_id = arms[number].trace_id if number < len(arms) else ""
+        if not trace_id or trace_id not in services.store or leads_away(runs, run_id, trace_id, words):
+            return (gr.skip(),) * 3
+        return trace_id, None, pointer(trace_id)
+
+    shown = [shared.trace_id, shared.token, shared.live]
+    for number, arm in enumerate(experiment.arms):
+        arm.show.click(functools.partial(on_show, number), [experiment.result, shared.run_id], shown, **QUIET)
 
 
 def kept_turns(turns: Conversation, store: TraceStore) -> list[str]:

@@ -112,7 +112,7 @@ function drawn(table, words) {
       await navigator.clipboard.writeText(csvOf(table));
       copy.textContent = words.copied;
     } catch {
-      copy.textContent = words.not_copied; // no clipboard without https
+      copy.textContent = words.not_copied;
     }
   });
   const scroll = element("div", "", { className: "scroll", tabIndex: 0 });

@@ -18,6 +18,7 @@ function made(pulled = null) {
     grown: spy(),
     follow: spy(),
     replay: spy(),
+    settled: spy(),
     invalidate: spy(),
   };
   const server = { pull: spy(async (run) => (typeof pulled === "function" ? pulled(run) : pulled && { ...pulled, run })) };
@@ -143,12 +144,28 @@ test("a run that is shown again is still there, at its token; three are kept", (
   equal(view.store.tokens, 0);
 });
 
-test("the pace that was chosen holds for the next run", () => {
+test("the page hears at which token a run stands that it shows again, unless it said which", () => {
+  const { link, view, run } = made();
+  link.take(whole(5, { run }));
+  const told = (pointer) => {
+    link.take(whole(2, { run: `${run}-b` }));
+    view.settled.calls.length = 0;
+    link.take({ run, pull: true, ...pointer });
+    return view.settled.calls.length;
+  };
+  equal([told({}), told({ select: { index: 2, layer: null } }), told({ play: true })], [1, 0, 0]);
+  link.take({ run, pull: true, nonce: "2" });
+  equal(view.settled.calls.length, 0);
+});
+
+test("the pace that was chosen holds for the next run, and for none", () => {
   const { link, view, run } = made();
   link.take(whole(1, { run }));
   view.player.pace = 3;
   link.take(whole(1, { run: `${run}-b` }));
   equal(view.player.pace, 3);
+  link.take(null);
+  equal([view.store.run, view.player.pace], ["", 3]);
 });
 
 test("the page's language comes first, then the run's, then the component's", () => {

@@ -9,7 +9,7 @@ const page = await source("/app/ui/page.js");
 
 // --- page.js, each time in a page of its own
 
-async function opened(query = "", { theme = null, chat = "" } = {}) {
+async function opened(query = "", { theme = null, chat = "", clipboard = { writeText: spy(async () => {}) } } = {}) {
   if (theme) localStorage.setItem("expertscope-theme", theme);
   else localStorage.removeItem("expertscope-theme");
   const frame = mounted("iframe");
@@ -19,9 +19,8 @@ async function opened(query = "", { theme = null, chat = "" } = {}) {
   there.body.innerHTML = `<div id="chat">${chat}</div><button id="b"></button>`;
   const gone = [];
   const place = { replace: (to) => gone.push(to), pathname: inner.location.pathname, search: inner.location.search, origin: inner.location.origin };
-  const clipboard = { writeText: spy(async () => {}) };
   Object.defineProperty(inner.navigator, "clipboard", { value: clipboard, configurable: true });
-  const written = clipboard.writeText;
+  const written = clipboard?.writeText;
   inner.Function("location", page)(place);
   return { inner, there, gone, written, clipboard, scope: inner.expertscope };
 }
@@ -166,6 +165,26 @@ test("a message is copied as it was written, other text as it is", async () => {
   there.getElementById("b").click();
   await clipboard.writeText("&#060;");
   equal(written.calls.flat(), ["a <b> & [c] *! &lt; &#062;", "&#060;"]);
+});
+
+test("without https text is copied by hand, a message as it was written, and the focus stays", async () => {
+  for (const clipboard of [null, { writeText: async () => Promise.reject(new Error("not allowed")) }]) {
+    const { there, inner, scope } = await opened("", { chat: '<button id="copy">copy</button>', clipboard });
+    const copied = [];
+    there.execCommand = () => copied.push(there.activeElement.value) > 0;
+    const write = (text) => inner.navigator.clipboard.writeText(text);
+    const copy = there.getElementById("copy");
+    copy.focus();
+    copy.click();
+    await write("3 &#060; 5");
+    equal([there.activeElement === copy, there.querySelector("textarea")], [true, null]);
+    there.getElementById("b").click();
+    await write("&#060;");
+    equal(await scope.copyLink("g"), true);
+    equal(copied, ["3 < 5", "&#060;", `${location.origin}/?trace=g`]);
+    there.execCommand = () => false;
+    equal([await write("x").catch((error) => error.message), await scope.copyLink("g")], ["nothing was copied", false]);
+  }
 });
 
 test("a message that is edited is shown as it was written", async () => {

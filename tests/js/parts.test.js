@@ -355,6 +355,12 @@ test("scrubbing hands on every step, and the last one as final", () => {
   equal([shown.range.max, shown.range.getAttribute("aria-valuetext")], ["9", "position 0 9"]);
 });
 
+test("the controls announce nothing by themselves while tokens stream", () => {
+  const { shown } = controls();
+  shown.update({ player: rest(4), newest: 4, tokens: 5, done: false });
+  equal([shown.position.textContent, shown.root.querySelectorAll("output, [aria-live], [role=status]").length], ["position 4 4", 0]);
+});
+
 test("a run that has ended has no live button", async () => {
   const { shown } = controls();
   shown.update({ player: rest(1), newest: 1, tokens: 2, done: false });

@@ -90,7 +90,7 @@ test("an SVG that is wanted as PNG is drawn at twice its size", async () => {
 // --- a card
 
 function made(data, more = {}) {
-  const options = { words, act: spy(), thumbnails: { watch: spy() }, say: spy(), language: "ja", ...more };
+  const options = { words, act: spy(), thumbnails: { watch: spy() }, say: spy(), expired: spy(), language: "ja", ...more };
   const one = new Card(options);
   mounted().append(one.element);
   const update = (next, state = {}) => one.update(next, { shown: "", filter: ANY, undoSeconds: 5, ...state });
@@ -141,15 +141,16 @@ test("a deleted card can be taken back for a while, and is gone after it", async
   update(card("a", { deleted: true, number: 3 }), { undoSeconds: 0.05 });
   root.querySelector("button").click();
   equal([root.textContent, options.act.calls], ["deleted 3undo", [[{ what: "undo", id: "a" }]]]);
-  await until(() => one.expired && !root.isConnected, "that it is gone");
+  await until(() => options.expired.calls.length, "that it is gone");
+  equal(one.expired, true);
 });
 
 test("a card that comes back in time stays", async () => {
-  const { one, root, update } = made(card("a"));
+  const { one, options, update } = made(card("a"));
   update(card("a", { deleted: true }), { undoSeconds: 0.05 });
   update(card("a"), { undoSeconds: 0.05 });
   await new Promise((resolve) => setTimeout(resolve, 120));
-  equal([one.expired, root.isConnected], [false, true]);
+  equal([one.expired, options.expired.calls], [false, []]);
 });
 
 test("a moment that is none and an answer that is empty are left out", () => {
@@ -202,6 +203,16 @@ test("cards keep their elements while others come and go", () => {
 test("a library without anything of one's own says so", () => {
   const { root } = library([]);
   equal([...root.querySelectorAll(".lib-empty")].filter((p) => !p.hidden).map((p) => p.textContent), ["own_empty"]);
+});
+
+test("after the last of one's own can no longer be taken back the library says so, and the focus of its button goes to the heading", async () => {
+  const { root, show } = library(GROUPS, [card("mine")]);
+  const [empty, heading] = ["p", "h4"].map((tag) => root.querySelector(`.lib-sections > section > ${tag}`));
+  show({ own: [card("mine", { deleted: true })], undo_seconds: 0.05 });
+  equal(empty.hidden, true);
+  root.querySelector(".lib-undo").focus();
+  await until(() => !empty.hidden, "the invitation");
+  equal([root.querySelectorAll(".lib-sections > section li").length, document.activeElement === heading], [0, true]);
 });
 
 test("a mounted library shows what the feed has, and one mounted after it takes over", async () => {

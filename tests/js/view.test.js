@@ -53,6 +53,29 @@ test("a stream is followed to its end, and then the rest of the page hears of no
   equal(select.calls, []);
 });
 
+test("a cell that is picked while a stream is followed is told, and at the end the token where it ended", async () => {
+  const { view, send, select, run } = await page();
+  send(whole(3, { done: false }));
+  await frames();
+  view.pick({ position: 1, expert: 3 });
+  await until(() => select.calls.length, "the cell");
+  send(whole(6, { done: false }));
+  send(whole(8));
+  await until(() => select.calls.length > 1, "the end");
+  equal(select.calls, [[{ run, index: 2, layer: 1 }], [{ run, index: 7, layer: 1 }]]);
+});
+
+test("a run that is shown again tells the token at which it was left", async () => {
+  const { view, send, select, run } = await page();
+  send(whole(8));
+  view.choose(3);
+  await until(() => select.calls.length, "the choice");
+  send(whole(4, { run: `${run}-b` }));
+  send({ pull: true });
+  await until(() => select.calls.length > 1, "the token");
+  equal([view.player.token, select.calls[1]], [3, [{ run, index: 3, layer: null }]]);
+});
+
 test("a row that was drawn is noted with its moment, for measurements", async () => {
   const { view, send } = await page();
   view.counters.drawn = [];
@@ -160,6 +183,15 @@ test("a replay plays from the start, at its pace, and tells where it ended", asy
   equal(view.player.token, 3);
   await until(() => select.calls.length, "that it is told");
   equal(select.calls.at(-1), [{ run, index: 3, layer: null }]);
+});
+
+test("a replay step by step rests on the first token, and tells it", async () => {
+  const { view, send, select, run } = await page();
+  send(whole(4));
+  view.player.setPace(0, performance.now());
+  send({ pull: true, play: true });
+  await until(() => select.calls.length, "that it is told");
+  equal([view.player.playing, select.calls], [false, [[{ run, index: 0, layer: null }]]]);
 });
 
 test("a replay that is asked for before the run has come begins when it is whole", async () => {

@@ -23,6 +23,14 @@ def shared_of(open_tab: str, language: str = "en") -> Shared:
     return Shared(*states, live=gr.HTML())
 
 
+def listener(blocks: gr.Blocks, component: Any, event: str) -> Any:
+    """What ``component.event`` runs; the first one registered."""
+    for fn in blocks.fns.values():
+        if (component._id, event) in fn.targets:
+            return fn
+    raise AssertionError(f"nothing listens to {event} of {component}")
+
+
 class TabPage:
     """``page.call(component_event, …)`` runs the listener that a change of that component triggers."""
 
@@ -36,11 +44,7 @@ class TabPage:
             module.wire(self.tab, self.services, self.shared)
 
     def listener(self, component: Any, event: str) -> Any:
-        """The function that ``component.event`` runs; the first one registered."""
-        for fn in self.blocks.fns.values():
-            if (component._id, event) in fn.targets:
-                return fn
-        raise AssertionError(f"nothing listens to {event} of {component}")
+        return listener(self.blocks, component, event)
 
     def call(self, component: Any, event: str, **values: Any) -> dict[Any, Any]:
         """Run the listener with the components' own values, or ``values`` by attribute of the shared ones or the tab;

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, replace
 from typing import Any
+from unittest.mock import Mock
 
 import gradio as gr
 import numpy as np
@@ -21,6 +22,7 @@ from app.engine.edit_rules import edited_spec
 from app.engine.opening import open_engine
 from app.server.serve import make_services
 from app.settings import Settings
+from app.ui import chat
 from app.ui.chat import as_updates, invitation, shown_of, status_html
 from app.ui.chat_options import follow_mode
 from app.ui.chat_pace import drawn_html
@@ -32,6 +34,7 @@ from app.ui.pacing import STEP
 from app.ui.page_links import edited_label
 from app.ui.turn import Options, TurnView, build_request, recommended, run_turn, status_line
 from tests.fake_engine import FakeEngine, edited_experts, experts_of
+from tests.ui.tab_page import is_skipped, listener, shared_of
 
 
 def say(key: str, **values: object) -> str:
@@ -151,7 +154,7 @@ def test_one_who_leaves_in_mid_stream_frees_the_model() -> None:
     while not next(views).chunk:
         pass
     views.close()
-    end = time.monotonic() + 2
+    end = time.monotonic() + 15
     while services.scheduler.length and time.monotonic() < end:
         time.sleep(0.01)
     assert services.scheduler.length == 0 and engine.streams_closed == 1 and len(runs) == 0
@@ -252,15 +255,15 @@ def test_a_paced_turn_is_shown_slowly_but_frees_the_model_at_once() -> None:
     services = services_of(engine)
     began, free_after, shown = time.monotonic(), None, set()
     views = []
-    for view in run_turn(services, ActiveRuns(), (), "hello", Options(pace=20), say):
+    for view in run_turn(services, ActiveRuns(), (), "hello", Options(pace=8), say):
         views.append(view)
         if view.run_id:
             shown.add(view.conversation[-1].thinking_tokens)
         if free_after is None and engine.streams_closed and not services.scheduler.length:
             free_after = time.monotonic() - began
     took, done = time.monotonic() - began, views[-1].conversation[-1]
-    assert took > 0.4 and len(shown) > 4 and free_after is not None and free_after < took / 2
-    assert done.answer == "done" and done.seconds < 0.2  # the model's own time
+    assert took > 1 and len(shown) > 4 and free_after is not None and free_after < took / 2
+    assert done.answer == "done" and done.seconds < took / 2  # the model's own time
     assert services.store.get(views[-1].trace_id).provenance["finish_reason"] == "stop"
 
 
@@ -279,7 +282,7 @@ def test_stopping_a_paced_turn_keeps_what_was_shown() -> None:
     engine.enqueue("word " * 100, "never shown")
     services, runs = services_of(engine), ActiveRuns()
     last = None
-    for last in run_turn(services, runs, (), "hello", Options(pace=40), say):
+    for last in run_turn(services, runs, (), "hello", Options(pace=10), say):
         if last.run_id and last.conversation[-1].thinking_tokens > 3:
             runs.get(last.run_id).stop()  # type: ignore[union-attr]
     assert last is not None and last.conversation[-1].finish_reason == "stopped"
@@ -326,7 +329,7 @@ def test_a_run_that_is_left_while_it_waits_for_a_step_lets_go_of_the_model() -> 
     with closing(run_turn(services, runs, (), "hello", Options(pace=STEP), say)) as views:
         for _ in range(8):
             next(views)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 15
     while services.scheduler.length and time.monotonic() < deadline:
         time.sleep(0.01)
     assert engine.streams_closed == engine.streams_open == 1 and not services.scheduler.length and not len(runs)
@@ -437,6 +440,18 @@ def test_a_cleared_chat_shows_nothing_of_what_was() -> None:
     assert shown_of((), say)[3:] == (None, None, None)
     kept, _, _, live, trace_id, token = shown_of(turns[:1], say)
     assert kept == turns[:1] and live["run"] == trace_id == "first" and token is None
+
+
+def test_a_new_chat_discards_its_own_answer_and_leaves_a_text_that_is_routed() -> None:
+    services, runs, run = services_of(FakeEngine()), ActiveRuns(), Mock()
+    with gr.Blocks() as blocks:
+        talk = chat.build(services, say, "en")
+        chat.wire(talk, services, runs, shared_of("token"), say, "en")
+    clear = listener(blocks, talk.clear, "click").fn
+    runs.add("run", run)
+    assert clear((Turn("a", "", "b", done=True, trace_id="first"),), "run")[:2] == ((), [])
+    assert all(map(is_skipped, clear((), "run"))) and not run.discard.called
+    assert all(map(is_skipped, clear((Turn("a"),), "run"))) and run.discard.called
 
 
 def test_the_status_line_escapes_what_it_repeats() -> None:

@@ -20,7 +20,7 @@ from app.ui.compare_run import Options, PairView, build_requests, run_pair
 from app.ui.context import Services
 from tests.fake_engine import FakeEngine
 from tests.make_traces import make_trace
-from tests.ui.tab_page import TabPage, is_shown
+from tests.ui.tab_page import TabPage, is_shown, is_skipped
 
 WORDS = Words("en")
 
@@ -100,7 +100,7 @@ def test_time_that_runs_out_ends_an_arm_and_keeps_it():
     engine = FakeEngine(delay=0.02)
     engine.enqueue("so " * 400, "12")
     engine.enqueue("", "12")
-    services = make_services(engine, replace(Settings(), turn_seconds=0.6))
+    services = make_services(engine, replace(Settings(), turn_seconds=2.0))
     last = views(services)[-1]
     assert [arm.reason for arm in last.arms] == ["interrupted", "stop"] and 0 < last.arms[0].thinking_tokens < 400
     assert services.store.get(last.arms[0].trace_id).provenance["finish_reason"] == "interrupted"
@@ -262,6 +262,16 @@ def test_the_tab_draws_the_pair_and_refuses_what_is_no_phase():
     assert "Unknown phase" in bad[page.tab.message] and "<b>" not in bad[page.tab.message]
     gone = page.call(page.tab.pair, "change", pair=(ids[0], "gone"))
     assert "no longer in memory" in gone[page.tab.message]
+
+
+@pytest.mark.parametrize("prompt", ["", "2 + 2 /no_think"])
+def test_a_refused_run_leaves_the_last_comparison(prompt: str):
+    page = TabPage(compare_tab)
+    (fn,) = [fn for fn in page.blocks.fns.values() if (page.tab.run._id, "click") in fn.targets]
+    (refused,) = fn.fn("en", prompt, 0.6, 0.95, 64, 0)
+    assert "problem" in refused[1] and refused[2]["interactive"] and all(map(is_skipped, refused[4:]))
+    ran = list(fn.fn("en", "2 + 2", 0.6, 0.95, 64, 0))[-1]
+    assert not any(map(is_skipped, ran)) and all(i in page.services.store for i in ran[-1])
 
 
 def test_the_prompt_follows_the_trace_until_the_visitor_writes():

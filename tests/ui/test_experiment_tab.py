@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -26,7 +27,8 @@ from app.ui.context import EXAMPLE, Services
 from app.ui.experiment_edits import History
 from app.ui.experiment_plan import MOST_CONTROLS, Arm, ExperimentView, Options, parting
 from app.ui.experiment_run import run_experiment
-from app.ui.page_links import edited_label
+from app.ui.following import ActiveRuns
+from app.ui.page_links import edited_label, wire_experiment
 from tests.fake_engine import FakeEngine, experts_of
 from tests.make_traces import make_trace
 from tests.ui.tab_page import TabPage, is_shown, is_skipped
@@ -464,6 +466,8 @@ def test_a_preset_is_one_click_and_can_be_taken_back():
     cleared = after(tab.edits.clear, "click")[tab.edits.history]
     assert cleared.edits == () and cleared.past[-1] == history.edits
     assert after(tab.edits.undo, "click")[tab.edits.history].edits == ()
+    undo = page.listener(tab.edits.undo, "click")
+    assert (undo.trigger_mode, undo.concurrency_limit) == ("multiple", 1), "every press counts"
     added = after(tab.edits.add, "click", kind="ablate", layers=[0], experts="2")
     assert [e.kind for e in added[tab.edits.history].edits] == ["mask", "ablate"]
     typed = after(tab.edits.text, "submit", text="top_k:all:2")
@@ -518,8 +522,13 @@ def test_the_page_shows_a_finished_experiment():
     drawn = page.call(tab.result, "change", result=seen[-1])
     assert is_shown(drawn[tab.out.drawn]) and all(is_shown(drawn[plot]) for plot in tab.out.figures.values())
     assert "<li>" in drawn[tab.out.found]
+    runs = ActiveRuns()
+    with page.blocks:
+        wire_experiment(page.services, runs, page.shared, tab, WORDS)
     fn = page.listener(tab.arms[1].show, "click")
-    assert fn.fn(seen[-1])[0] == seen[-1].arms[1].trace_id and is_skipped(fn.fn(None)[0])
+    assert fn.fn(seen[-1], "")[0] == seen[-1].arms[1].trace_id and is_skipped(fn.fn(None, "")[0])
+    runs.add("run", Mock())
+    assert is_skipped(fn.fn(seen[-1], "run")[0]), "the live view follows an answer"
 
     def phase(name: Any) -> dict[Any, Any]:
         fn = page.listener(tab.out.phase, "input")
@@ -528,7 +537,7 @@ def test_the_page_shows_a_finished_experiment():
 
     assert "Unknown phase" in phase("<b>")[tab.out.message] and "<b>" not in phase("<b>")[tab.out.message]
     page.services.store.drop(seen[-1].arms[1].trace_id)
-    assert is_skipped(fn.fn(seen[-1])[0])
+    assert is_skipped(fn.fn(seen[-1], "")[0])
     assert page.call(tab.result, "change", result=None)[tab.out.drawn] == {"visible": False, "__type__": "update"}
 
 

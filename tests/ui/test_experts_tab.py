@@ -62,6 +62,18 @@ def test_the_gallery_is_labelled_by_language_and_topic() -> None:
     assert gallery() is gallery()
 
 
+@pytest.mark.parametrize(("language", "title"), [("ja", "話題 ごと"), ("zh", "按 主题")])
+def test_the_gallerys_labels_and_modes_are_said_in_the_language_of_the_page(language: str, title: str) -> None:
+    words = Words(language)
+    layer, expert = experts_choice.busiest(overview(gallery(), "generated"))
+    card = plain(expert_card_view.card(gallery(), layer, expert, "generated", words))
+    assert title in card and words("library.topic.arithmetic") in card and "日本語" in card
+    assert not re.search(r"arithmetic|smalltalk|· (non-)?thinking", card)
+    assert {name.rsplit(" · ")[-1] for name in expert_card_view.recording_names(gallery(), words)} == {
+        words(f"library.mode.{mode}") for mode in ("thinking", "non-thinking")
+    }
+
+
 def test_an_answer_of_ones_own_comes_before_the_gallery_and_a_choice_before_both() -> None:
     page, (own,) = page_with(TRACE)
     assert page.call(page.shared.trace_id, "change", trace_id=own)[page.tab.pool] == "answer"

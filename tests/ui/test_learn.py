@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import pytest
 
-from analysis.trace import Origin, Phase
+from analysis.trace import Origin, Phase, RouterSpec
 from analysis.words import LANGUAGES, Words
 from app.engine.base import Architecture
 from app.server.serve import make_services
@@ -53,9 +54,12 @@ def test_hostile_tokens_stay_text():
     assert "<img" not in router.steps_html(trace, 5, 0, 2, WORDS)
 
 
-def test_a_router_without_scores_says_so():
-    with pytest.raises(common.Nothing):
-        router.steps_html(make_trace(rows=9, scores=False), 3, 0, 2, WORDS)
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_router_without_scores_names_the_setting_that_records_them(language: str):
+    words = Words(language)
+    with pytest.raises(common.Nothing) as nothing:
+        router.steps_html(make_trace(rows=9, scores=False), 3, 0, 2, words)
+    assert words("page.record_scores") in str(nothing.value)
 
 
 def tried(engine: FakeEngine, stopped: threading.Event | None = None) -> list[budget.Tried]:
@@ -107,6 +111,9 @@ def test_the_drawing_has_the_models_own_numbers():
         "top 4",
     ):
         assert part in drawn
+    assert ", none shared" in drawn
+    two = RouterSpec(tuple(replace(layer, shared_experts=2) for layer in spec.layers))
+    assert "inner width 24, and 2 shared, used by every token" in architecture.drawing_html(made, two, "m", WORDS)
     assert "5.23 M" in drawn and "1.1 M" in drawn and "<b>model" not in drawn
     assert drawn.count("class=on") == 4
     assert architecture.family_html(made, spec, "mine", WORDS).count("class=marked") == 1
@@ -143,6 +150,8 @@ def test_words_in_both_texts_are_found_where_they_stand():
     drawn = page.call(lesson.pair, "change", pair=pair, word=word["value"])
     assert is_shown(drawn[lesson.figure])
     assert not is_shown(page.call(lesson.pair, "change", pair=pair, word="9,9")[lesson.figure])
+    drawing = page.listener(lesson.pair, "change")
+    assert {(s._id, "change") for s in (page.shared.open_tab, page.shared.theme)} <= set(drawing.targets)
 
 
 @pytest.mark.parametrize("texts", [("", "a"), ("a", None), ("one two", "three four")])

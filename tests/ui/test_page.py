@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import re
 from typing import Any
+from unittest.mock import Mock
 
+import gradio as gr
 import pytest
 
-from analysis.words import LANGUAGES, Words, locale
+from analysis.words import Words
 from app.engine.base import Capabilities, ModelCard
 from app.server.serve import make_services
 from app.settings import Settings
 from app.ui.context import EXAMPLE
 from app.ui.conversation import Turn
+from app.ui.following import SO_FAR, ActiveRuns
 from app.ui.header import badge, header_html
 from app.ui.live.view import WEB
 from app.ui.page import build_page, checked_theme
-from app.ui.page_links import linked, turn_position
+from app.ui.page_links import leads_away, linked, turn_position, wire_turns
 from app.ui.shelves.links import Target
 from app.ui.theme import head
 from tests.fake_engine import FakeEngine
 from tests.make_traces import make_trace
-from tests.ui.tab_page import is_skipped
+from tests.ui.tab_page import is_skipped, listener, shared_of
 
 
 def say(key: str, **values: object) -> str:
@@ -110,6 +113,26 @@ def test_the_position_among_turns() -> None:
     assert turn_position("3", turns, (), services, words) == (1, 1, "Turn 1 of 1")
 
 
+def test_while_a_run_streams_no_way_leads_away_from_it() -> None:
+    services, runs, words = make_services(FakeEngine(), Settings()), ActiveRuns(), Words("en")
+    runs.add("run", Mock())
+    assert [leads_away(runs, "run", i, words) for i in ("1", None, "run", "run" + SO_FAR)] == [True, True, False, False]
+    assert not leads_away(runs, "over", "1", words) and not leads_away(runs, "", "1", words)
+    for trace_id in ("1", "2"):
+        services.store.put(make_trace(), trace_id)
+    turns = (Turn("a", trace_id="1"), Turn("b", trace_id="2"))
+    with gr.Blocks() as blocks:
+        shared, row = shared_of("token"), (gr.Button(), gr.HTML(), gr.Button(), gr.Button())
+        wire_turns(services, runs, gr.State(()), gr.State(()), shared, row, words)
+    earlier, later = (listener(blocks, button, "click").fn for button in (row[0], row[2]))
+    on_trace = listener(blocks, shared.run_id, "change").fn
+    for run_id, leads in (("run", False), ("", True)):
+        assert on_trace("1", turns, run_id, ())[2]["interactive"] == on_trace("2", turns, run_id, ())[0]["interactive"]
+        assert on_trace("1", turns, run_id, ())[2]["interactive"] == leads
+        assert is_skipped(later("1", turns, run_id)[0]) != leads and is_skipped(earlier("2", turns, run_id)[0]) != leads
+    assert later("1", turns, "")[:2] == ("2", None)
+
+
 def test_an_address_is_followed_or_refused_in_one_sentence() -> None:
     store, words = make_services(FakeEngine(), Settings()).store, Words("en")
     trace_id, token, live, status = linked(Target("gallery-00000-thinking-0", 12), store, words)
@@ -124,12 +147,3 @@ def test_an_address_is_followed_or_refused_in_one_sentence() -> None:
 @pytest.mark.parametrize("theme", [None, "", "DARK", "<b>", 7, ["dark"]])
 def test_an_unknown_theme_is_light(theme: Any) -> None:
     assert checked_theme(theme) == "light"
-
-
-@pytest.mark.parametrize("language", [code for code in LANGUAGES if code != "en"])
-def test_every_text_of_the_page_is_translated_with_the_same_placeholders(language: str) -> None:
-    english = {k: v for k, v in locale("en").items() if k.startswith("page.")}
-    other = {k: v for k, v in locale(language).items() if k.startswith("page.")}
-    assert set(english) == set(other)
-    for key, text in english.items():
-        assert sorted(re.findall(r"{\w+}", text)) == sorted(re.findall(r"{\w+}", other[key])), key

@@ -170,5 +170,6 @@ def wire(lesson: Lesson, services: Services, shared: Shared) -> None:
         **QUIET,
     )
     inputs = [shared.open_tab, shared.language, lesson.pair, lesson.word, lesson.layer, shared.theme]
-    changes = [lesson.pair.change, lesson.word.change, lesson.layer.input, shared.theme.change]
+    changes = [lesson.pair.change, lesson.word.change, lesson.layer.input]
+    changes += [shared.open_tab.change, shared.theme.change]
     gr.on(changes, common.guarded("learn", 2)(draw), inputs, [lesson.status, lesson.figure], **DRAWING)

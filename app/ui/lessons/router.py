@@ -66,7 +66,7 @@ def steps_html(trace: RoutingTrace, token: int, layer: int, k: Any, words: Words
     asked = min(limits.whole(k, "k", 1, 65535), router.num_experts)
     steps = router_steps(trace, token, layer, asked)
     if steps is None:
-        raise common.Nothing(words("learn.router.none"))
+        raise common.Nothing(words("learn.router.none", setting=words("page.record_scores")))
     text = html.escape(words("learn.router.token", text=trace.texts()[token], token=token, layer=layer))
     values = {
         "experts": router.num_experts,

@@ -28,7 +28,7 @@ export class Controls {
     this.range = element("input", { class: "xs-range", type: "range", min: "0", max: "0", step: "1", value: "0" });
     this.range.addEventListener("input", () => actions.scrub(Number(this.range.value), false));
     this.range.addEventListener("change", () => actions.scrub(Number(this.range.value), true));
-    this.position = element("output", { class: "xs-position" });
+    this.position = element("span", { class: "xs-position" });
     this.pace = element("select", { class: "xs-pace" }, ...PACES.map((p) => element("option", { value: p })));
     this.pace.addEventListener("change", () => actions.pace(Number(this.pace.value)));
     this.paceLabel = element("span");

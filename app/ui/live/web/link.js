@@ -28,22 +28,27 @@ export class Link {
   take(value) {
     const chunk = typeof value === "string" && value ? JSON.parse(value) : value;
     if (!chunk || !chunk.run) {
-      if (this.view.store.run) this.view.show(new RunStore(""), new Player());
+      if (this.view.store.run) this.view.show(new RunStore(""), this.player());
       return;
     }
+    const another = this.view.store.run !== chunk.run;
     const { store } = this.open(chunk.run);
     if (chunk.select) this.view.follow(chunk.select);
     if (chunk.play) this.view.replay();
-    if (chunk.pull) {
-      if (!store.done) this.pull(store);
-    } else this.merge(store, chunk);
+    if (!chunk.pull) this.merge(store, chunk);
+    else if (!store.done) this.pull(store);
+    else if (another && !chunk.select && !chunk.play) this.view.settled(); // it stands where it was left
+  }
+
+  /** A new player, at the pace that was chosen. */
+  player() {
+    return Object.assign(new Player(), { pace: this.view.player.pace });
   }
 
   open(run) {
     let kept = runs.get(run);
     if (!kept) {
-      kept = { store: new RunStore(run), player: new Player() };
-      kept.player.pace = this.view.player.pace; // as it was chosen
+      kept = { store: new RunStore(run), player: this.player() };
       runs.set(run, kept);
       for (const old of runs.keys()) if (runs.size > KEPT && old !== run) runs.delete(old);
     }

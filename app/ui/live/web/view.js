@@ -93,8 +93,9 @@ export class LiveView {
   replay() {
     this._once((done) => {
       if (!done) return false;
-      this.choose(0, false, this._still.matches);
-      if (!this._still.matches && this.player.pace) this._moved(() => this.player.play(performance.now()));
+      const plays = !this._still.matches && this.player.pace > 0;
+      this.choose(0, false, !plays);
+      if (plays) this._moved(() => this.player.play(performance.now()));
       return true;
     });
   }
@@ -113,7 +114,9 @@ export class LiveView {
       player.token = 0;
       player.play(performance.now());
     }
+    const followed = player.following;
     player.grown(this.newest, store.done);
+    if (followed && !player.following && this._told === store.run) this._tell(); // it has moved on since
     if (this._when) this._once(this._when);
     this.invalidate("data");
   }
@@ -126,7 +129,7 @@ export class LiveView {
   _moved(move) {
     move();
     this.invalidate("token");
-    this._settled();
+    this.settled();
   }
 
   toggle() {
@@ -171,6 +174,7 @@ export class LiveView {
   }
 
   _tell() {
+    this._told = this.store.run;
     clearTimeout(this._telling);
     this._telling = setTimeout(() => {
       const layer = this.cell ? this.store.header.layers[this.cell.position] : null;
@@ -178,8 +182,8 @@ export class LiveView {
     }, 100);
   }
 
-  /** After playing or following has ended on a token, the rest of the page hears of it. */
-  _settled() {
+  /** Where the view rests on a token, the rest of the page hears of it. */
+  settled() {
     if (!this.player.playing && !this.player.following) this._tell();
   }
 
@@ -245,7 +249,7 @@ export class LiveView {
     this._focus = false;
     Object.assign(this.counters, { run: store.run, rows: store.rows, tokens: store.tokens, token: player.token });
     if (player.playing) this.invalidate("clock");
-    else if (played) this._settled();
+    else if (played) this.settled();
   }
 
   _scene() {

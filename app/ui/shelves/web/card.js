@@ -13,7 +13,7 @@ const ICONS = {
 const STROKED = ["link", "delete", "compare"];
 
 export class Card {
-  /** @param options {words, act, thumbnails, say, language} */
+  /** @param options {words, act, thumbnails, say, language, expired: () => void, it can no longer be taken back} */
   constructor(options) {
     this.options = options;
     this.element = element("li", { class: "lib-card" });
@@ -53,7 +53,7 @@ export class Card {
     this.element.replaceChildren(element("p", { class: "lib-note" }, words("deleted", { n: data.number })), undo);
     this._timer = setTimeout(() => {
       this.expired = true;
-      this.element.remove();
+      this.options.expired();
     }, 1000 * undoSeconds);
   }
 

@@ -78,10 +78,10 @@ export class Library {
     this._kept ??= new Map();
     let kept = this._kept.get(group.id);
     if (!kept) {
-      const heading = element("h4", { id: `lib-group-${group.id}` });
+      const own = group.id === "own";
+      const heading = element("h4", { id: `lib-group-${group.id}`, tabindex: own ? "-1" : null });
       const list = element("ul", { class: "lib-list" });
       const empty = element("p", { class: "lib-empty" }, words("own_empty"));
-      const own = group.id === "own";
       const around = own
         ? element("section", { class: "lib-group", "aria-labelledby": heading.id }, heading, empty, list)
         : element("details", { class: "lib-group" }, element("summary", {}, heading), list);
@@ -93,7 +93,7 @@ export class Library {
     if (this._filtered && group.id !== "own") kept.element.open = true;
     const expired = (card) => card.deleted && this.cards.get(card.id)?.expired;
     const cards = group.cards.filter((card) => (card.deleted || matches(card, group.language, this.filter)) && !expired(card));
-    kept.empty.hidden = group.id !== "own" || group.cards.length > 0;
+    kept.empty.hidden = group.id !== "own" || !group.cards.every(expired);
     kept.list.classList.toggle("lib-single", !cards.some((card) => takesShown(card, this.filter).length > 1));
     place(kept.list, cards.map((card) => this._card(card, group)));
     return { element: kept.element, cards: cards.filter((card) => !card.deleted), group: group.id === "own" ? group : null };
@@ -103,11 +103,18 @@ export class Library {
     let card = this.cards.get(data.id);
     if (!card) {
       const act = (chosen) => this._act(chosen);
-      card = new Card({ ...this.options, act, say: (text) => this._say(text), language: group.language });
+      const expired = () => this._expired(card, group);
+      card = new Card({ ...this.options, act, expired, say: (text) => this._say(text), language: group.language });
       this.cards.set(data.id, card);
     }
     card.update(data, { shown: this.value.shown, filter: this.filter, undoSeconds: this.value.undo_seconds });
     return card.element;
+  }
+
+  _expired(card, group) {
+    const focused = card.element.contains(document.activeElement);
+    this._draw();
+    if (focused) this._kept.get(group.id).heading.focus();
   }
 
   /** What is replayed or compared is brought into view: the cards may stand far below it. */
