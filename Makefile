@@ -23,8 +23,14 @@ help: ## list these commands
 demo: $(VENV)/.demo ## install once, then open the page on the bundled model (ARGS="--port 8000 --model …")
 	@$(PY) -m app serve --open $(ARGS)
 
+# Two processes share the tests; then one has the machine to itself for those of the whole page, which mind the time.
 test: check browser ## install, check, then run all tests, the browser's included (ARGS="-k trace")
+ifneq ($(ARGS),)
 	@$(PY) -m pytest $(ARGS)
+else
+	@$(PY) -m pytest --ignore=tests/e2e --numprocesses 2 --dist loadfile --max-worker-restart 1; failed=$$?; \
+	$(PY) -m pytest tests/e2e && exit $$failed
+endif
 
 check: $(VENV)/.dev ## lint, layout, import rules and types
 	@$(PY) -m ruff check --output-format concise $(wildcard $(CODE))

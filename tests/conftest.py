@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import os
 import shutil
@@ -99,6 +100,14 @@ def chromium() -> Iterator[Any]:
         browser = playwright.chromium.launch(executable_path=path, args=LAUNCH_ARGS)
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkpoint is read once in the test, however often it is opened."""
+    from app.engine import opening
+
+    monkeypatch.setattr(opening, "load_model", functools.cache(opening.load_model))
 
 
 @pytest.fixture

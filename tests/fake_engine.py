@@ -35,7 +35,7 @@ class FakeEngine:
 
     Args:
         delay: seconds before each generated token.
-        prefill_delay: seconds before the first event.
+        prefill_delay: seconds before the first event, which also waits for ``may_begin`` where that was cleared.
         fail_after: raise a RuntimeError after this many generated tokens.
     """
 
@@ -60,6 +60,8 @@ class FakeEngine:
         self.requests: list[ChatRequest] = []
         self.scored: list[tuple[list[int], tuple[RouterEdit, ...]]] = []
         self.streams_open = self.streams_closed = self.running = self.most_running = 0
+        self.may_begin = threading.Event()
+        self.may_begin.set()
         self._replies: deque[tuple[str, str]] = deque()
         self._lock = threading.Lock()
         self._pieces: dict[int, str] = {}
@@ -144,6 +146,7 @@ class FakeEngine:
             self.most_running = max(self.most_running, self.running)
         try:
             time.sleep(self.prefill_delay)
+            self.may_begin.wait(60)
             last = len(prompt) - 1
             for i, (piece, phase, origin) in enumerate(prompt):
                 rows = self._rows(key, 0, len(prompt), Step.PREFILL, scores, edits) if i == last else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import io
 import json
 import os
@@ -17,6 +18,16 @@ from analysis import storage
 from tests.tiny_models import ASSETS
 
 ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _opened_once():
+    """A model is loaded and verified once for all tests: each would do it for itself, and none is about that."""
+    from app.engine import opening
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(opening, "open_engine", functools.cache(opening.open_engine))
+        yield
 
 
 @pytest.fixture
@@ -293,7 +304,8 @@ def test_a_path_that_no_terminal_can_show_is_recorded_to(run, prompts, tmp_path)
      ("--shard", "3/2"), ("--shard", "x"), ("--samples", "0"), ("--samples", "9" * 12),
      ("--seed", "-1"), ("--seed", "9" * 400), ("--temperature", "1e999")],
 )  # fmt: skip
-def test_absurd_options_are_named(run, prompts, tmp_path, options):
+def test_absurd_options_are_named_before_a_model_is_loaded(run, prompts, tmp_path, options, monkeypatch):
+    monkeypatch.setattr("app.engine.opening.open_engine", lambda *_: pytest.fail("a model was loaded"))
     code, _, err = run("record", prompts, "--out", tmp_path / "rec", *options)
     assert code == 2 and err.strip().count("\n") == 0
 

@@ -15,8 +15,8 @@ from analysis.words import LANGUAGES, Words, locale
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def placeholders(text: str) -> set[str]:
-    return {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
+def placeholders(text: str) -> list[str]:
+    return sorted(name for _, name, _, _ in string.Formatter().parse(text) if name is not None)
 
 
 @pytest.mark.parametrize("language", [code for code in LANGUAGES if code != "en"])
@@ -33,18 +33,40 @@ def test_no_text_is_empty(language):
         assert isinstance(text, str) and text.strip(), key
 
 
-def test_keys_written_in_the_code_exist():
-    """Every literal ``words("…")`` of the ground floor and of the tabs; keys put together at run time are not seen."""
-    files = [*(ROOT / "analysis").rglob("*.py"), *(ROOT / "app" / "ui").glob("*_tab*.py")]
-    asked = set()
-    for path in files:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "words" and node.args:
-                first = node.args[0]
-                if isinstance(first, ast.Constant):
-                    asked.add(first.value)
-    assert len(asked) > 20
-    assert asked <= set(locale("en"))
+@pytest.mark.parametrize(("asks", "least"), [("words", 500), ("say", 100), ("said", 40)])
+def test_keys_written_in_the_code_exist(asks, least):
+    """Every literal ``words("…")``, ``say("…")`` and ``UserError.said("…")``; keys put together at run time are not
+    seen. What ``say`` puts in front of a key is that of the page, or of a ``words(f"tabs.load.{key}")`` in its file."""
+    known, asked, unknown = set(locale("en")), 0, []
+    for path in [*(ROOT / "analysis").rglob("*.py"), *(ROOT / "app").rglob("*.py")]:
+        calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+        before = {"words": {""}, "said": {"errors."}, "say": {"", "page."} | set(map(beginning, calls))}[asks]
+        for call in calls:
+            for key in keys(call) if name_of(call).lstrip("_") == asks else ():
+                asked += 1
+                if not {part + key for part in before} & known:
+                    unknown.append(f"{path.relative_to(ROOT)}:{call.lineno} {key}")
+    assert asked > least and unknown == []
+
+
+def name_of(call: ast.Call) -> str:
+    return getattr(call.func, "id", "") or getattr(call.func, "attr", "")
+
+
+def keys(call: ast.Call) -> list[str]:
+    """The literals of a call's key, which may stand after its words and be one of two."""
+    first = next((a for a in call.args if not (isinstance(a, ast.Name) and a.id == "words")), None)
+    parts = [first.body, first.orelse] if isinstance(first, ast.IfExp) else [first]
+    return [part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str)]
+
+
+def beginning(call: ast.Call) -> str:
+    """``"tabs.load."`` of ``words(f"tabs.load.{key}")``, else nothing."""
+    first = call.args[0] if call.args and name_of(call) == "words" else None
+    match first:
+        case ast.JoinedStr(values=[ast.Constant(value=str(text)), ast.FormattedValue(value=ast.Name(id="key"))]):
+            return text
+    return ""
 
 
 def test_values_are_put_in_and_never_read_as_placeholders():

@@ -14,10 +14,10 @@ from playwright.sync_api import Browser, Page, expect
 from app.engine.catalogue import TRACES
 from app.server.serve import Served, launch_demo, make_demo, make_services
 from app.settings import Settings
-from tests.e2e.watched_page import WatchedPage
+from tests.e2e.watched_page import WatchedPage, wait_until
+from tests.fake_engine import FakeEngine
 
 expect.set_options(timeout=20_000)
-SCREENSHOTS = Path(__file__).resolve().parents[1] / "screenshots"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -35,17 +35,52 @@ def start(engine: Any, traces: Path = TRACES, **settings: Any) -> Served:
         return launch_demo(make_demo(services), services, block=False)
 
 
-@pytest.fixture
-def serve() -> Iterator[Callable[..., Served]]:
-    """``serve(engine, max_waiting=…)`` → a running server, closed after the test; what comes along is in ``traces``."""
-    served: list[Served] = []
+class Current:
+    """The engine of a server that tests use one after the other: that of the test that runs."""
 
-    def run(engine: Any, traces: Path = TRACES, **settings: Any) -> Served:
-        served.append(start(engine, traces, **settings))
-        return served[-1]
+    def __init__(self, engine: FakeEngine) -> None:
+        self.engine = engine
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.engine, name)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Iterator[dict[Any, tuple[Served, Current]]]:
+    """Servers that were started, by what the page shows of an engine and by what comes along."""
+    kept: dict[Any, tuple[Served, Current]] = {}
+    yield kept
+    for served, _ in kept.values():
+        served.close()
+
+
+@pytest.fixture
+def serve(shared: dict[Any, tuple[Served, Current]]) -> Iterator[Callable[..., Served]]:
+    """``serve(engine, max_waiting=…)`` → a running server; what comes along is in ``traces``.
+
+    A start takes seconds, so tests share the servers of fake engines that look alike: another engine does not make
+    another page. Settings, ``own``, and a second one in a test give a server that is closed after the test.
+    """
+    mine: list[Served] = []
+    taken: set[Any] = set()
+
+    def run(engine: Any, traces: Path = TRACES, own: bool = False, **settings: Any) -> Served:
+        look = engine.spec, engine.capabilities, traces
+        if own or settings or look in taken:
+            mine.append(start(engine, traces, **settings))
+            return mine[-1]
+        taken.add(look)
+        if look in shared and not wait_until(lambda: shared[look][0].services.scheduler.length == 0):
+            shared.pop(look)[0].close()  # something runs on that a test left behind
+        if look not in shared:
+            current = Current(engine)
+            shared[look] = start(current, traces), current
+        served, current = shared[look]
+        current.engine = engine
+        return served
 
     yield run
-    for one in served:
+    for one in mine:
         one.close()
 
 
@@ -70,7 +105,7 @@ def open_page(chromium: Browser) -> Iterator[Callable[..., WatchedPage]]:
             viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light", **options
         )
         page = context.new_page()
-        watched = WatchedPage(page, SCREENSHOTS)
+        watched = WatchedPage(page)
         opened.append((page, watched))
         watched.go(url)
         return watched

@@ -23,6 +23,12 @@ STAGES = ("pretraining", "cold-start", "general-rl")
 SLOW = 60_000
 
 
+@pytest.fixture(scope="module")
+def stages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of recordings of training stages."""
+    return write_stages(tmp_path_factory.mktemp("recorded"), STAGES)
+
+
 def drawn(page: Page, plot: str) -> None:
     expect(page.locator(f"#{plot} .main-svg").first).to_be_visible(timeout=SLOW)
 
@@ -32,9 +38,9 @@ def chosen(page: Page, side: str, name: str) -> None:
 
 
 def test_a_card_leads_to_two_recordings_that_are_chosen_swapped_and_linked(
-    serve: Serve, open_page: Open, tmp_path: Path
+    serve: Serve, open_page: Open, stages: Path
 ) -> None:
-    served = serve(FakeEngine(), traces=write_stages(tmp_path, STAGES))
+    served = serve(FakeEngine(), traces=stages)
     visit = open_page(served.url)
     page = visit.page
     visit.tab("Library")
@@ -67,8 +73,8 @@ def test_a_card_leads_to_two_recordings_that_are_chosen_swapped_and_linked(
     expect(link).to_have_attribute("data-link", address, timeout=SLOW)
 
 
-def test_an_address_opens_two_recordings_on_a_phone(serve: Serve, open_page: Open, tmp_path: Path) -> None:
-    served = serve(FakeEngine(), traces=write_stages(tmp_path, STAGES))
+def test_an_address_opens_two_recordings_on_a_phone(serve: Serve, open_page: Open, stages: Path) -> None:
+    served = serve(FakeEngine(), traces=stages)
     address = "stages/general-rl/00000-forced-0,stages/pretraining/00000-forced-0"
     visit = open_page(f"{served.url}/?compare={address}", width=400, height=800, dark=True)
     page = visit.page
@@ -78,14 +84,14 @@ def test_an_address_opens_two_recordings_on_a_phone(serve: Serve, open_page: Ope
     visit.fits(400)
 
 
-def test_an_address_of_recordings_that_are_not_there_is_said(serve: Serve, open_page: Open, tmp_path: Path) -> None:
-    served = serve(FakeEngine(), traces=write_stages(tmp_path, STAGES))
+def test_an_address_of_recordings_that_are_not_there_is_said(serve: Serve, open_page: Open, stages: Path) -> None:
+    served = serve(FakeEngine(), traces=stages)
     visit = open_page(f"{served.url}/?compare=stages/fusion/00000-forced-0,x")
     expect(visit.status).to_contain_text("does not come along", timeout=SLOW)
 
 
-def test_the_lesson_on_training_follows_a_token(serve: Serve, open_page: Open, tmp_path: Path) -> None:
-    served = serve(FakeEngine(), traces=write_stages(tmp_path, STAGES))
+def test_the_lesson_on_training_follows_a_token(serve: Serve, open_page: Open, stages: Path) -> None:
+    served = serve(FakeEngine(), traces=stages)
     visit = open_page(served.url)
     page = visit.page
     visit.tab("Learn")

@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import expect
 
 from app.server.serve import Served
-from tests.e2e.watched_page import WatchedPage
+from tests.e2e.watched_page import SCREENSHOTS, WatchedPage
 
 pytestmark = pytest.mark.e2e
 Open = Callable[..., WatchedPage]
@@ -22,11 +22,10 @@ DOCS = Path(__file__).resolve().parents[2] / "docs" / "images" / "question"
 def picture(visit: WatchedPage, name: str, about: str) -> None:
     """A screenshot with ``about`` in view; also in docs/ where the environment asks for that (see docs/question.md)."""
     visit.page.locator(about).evaluate("(part) => part.scrollIntoView({block: 'start'})")
-    visit.page.wait_for_timeout(400)
-    visit.shot(f"question-{name}")
+    visit.shot(f"question-{name}", wait=400)
     if os.environ.get("UPDATE_PICTURES"):
         DOCS.mkdir(parents=True, exist_ok=True)
-        shutil.copy(visit.screenshots / f"question-{name}.png", DOCS / f"{name}.png")
+        shutil.copy(SCREENSHOTS / f"question-{name}.png", DOCS / f"{name}.png")
 
 
 @pytest.mark.timeout(480)

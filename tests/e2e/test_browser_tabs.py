@@ -162,23 +162,6 @@ def test_a_token_pressed_while_another_is_on_its_way_is_the_one_shown(serve: Ser
     expect(page.locator("#token-about")).to_contain_text("Token 4 of")
 
 
-@pytest.mark.parametrize(("path", "tabs"), [("", ("Load", "Gates")), ("ja", ("負荷", "ゲート"))])
-def test_a_phone_has_no_sideways_scroll(serve: Serve, open_page: Open, path: str, tabs: tuple[str, ...]) -> None:
-    served = serve(FakeEngine(layers=4, experts=32, top_k=4))
-    visit = open_page(f"{served.url}/{path}", width=400, height=800)
-    page = visit.page
-    visit.send("Hello")
-    visit.wait_done()
-    for tab, plot in zip(("", *tabs), ("token-ladder", "load-map", "gates-ranks"), strict=True):
-        if tab:
-            visit.tab(tab)
-        drawn(page, plot)
-        visit.fits(400)
-        visit.still(f"#{plot} .main-svg")
-        box = page.locator(f"#{plot} .main-svg").first.bounding_box()
-        assert box is not None and box["x"] >= 0 and box["x"] + box["width"] <= 400
-
-
 @pytest.mark.parametrize(("layers", "experts"), [(6, 64), (48, 128)])
 def test_a_low_window_shows_the_tab_bar_and_a_tab_that_is_opened(
     serve: Serve, open_page: Open, layers: int, experts: int
@@ -224,9 +207,13 @@ def test_a_low_window_shows_the_tab_bar_and_a_tab_that_is_opened(
     assert page.evaluate("window.scrollY") == 0
 
 
-@pytest.mark.parametrize("path", ["", "ja", "zh"])
-def test_on_a_phone_a_button_leads_to_the_experts_and_compare_shows_its_parts(
-    serve: Serve, open_page: Open, path: str
+@pytest.mark.parametrize(
+    ("path", "tabs"),
+    [("", ("Load", "Gates", "Compare")), ("ja", ("負荷", "ゲート", "比較")), ("zh", ("负载", "门控", "比较"))],
+    ids=["en", "ja", "zh"],
+)
+def test_on_a_phone_a_button_leads_to_the_experts_and_nothing_scrolls_sideways(
+    serve: Serve, open_page: Open, path: str, tabs: tuple[str, str, str]
 ) -> None:
     url = serve(FakeEngine(layers=4, experts=32, top_k=4)).url.rstrip("/")
     visit = open_page(f"{url}/{path}", width=400, height=800)
@@ -242,7 +229,16 @@ def test_on_a_phone_a_button_leads_to_the_experts_and_compare_shows_its_parts(
     button.click()
     page.wait_for_function("Math.abs(document.querySelector('#live-view').getBoundingClientRect().top) < 12")
     visit.shot(f"phone-live-{path or 'en'}")
-    visit.tab({"": "Compare", "ja": "比較", "zh": "比较"}[path])
+    *with_pictures, compare = tabs
+    for tab, plot in zip(("", *with_pictures), ("token-ladder", "load-map", "gates-ranks"), strict=True):
+        if tab:
+            visit.tab(tab)
+        drawn(page, plot)
+        visit.fits(400)
+        visit.still(f"#{plot} .main-svg")
+        box = page.locator(f"#{plot} .main-svg").first.bounding_box()
+        assert box is not None and box["x"] >= 0 and box["x"] + box["width"] <= 400
+    visit.tab(compare)
     expect(page.locator("#compare-kinds > .tab-wrapper [role=tab]:visible")).to_have_count(3)
     visit.fits(400)
     visit.shot(f"phone-compare-{path or 'en'}")
@@ -264,3 +260,27 @@ def test_a_title_takes_the_width_there_is_and_the_picture_follows_the_window(ser
             "([plot]) => Math.abs(plot.querySelector('.main-svg').getBoundingClientRect().width - plot.clientWidth) < 2"
         )
         page.wait_for_function(f"() => ({inside})(document.querySelectorAll('#load-balance .js-plotly-plot'))")
+
+
+def test_without_https_there_is_no_clipboard_and_text_is_copied_all_the_same(serve: Serve, open_page: Open) -> None:
+    visit = open_page(serve(FakeEngine(layers=4, experts=32, top_k=4)).url)
+    page = visit.page
+    page.add_init_script("delete Navigator.prototype.clipboard")
+    visit.reload()
+
+    def pasted(beginning: str) -> None:
+        visit.box.fill("")
+        visit.box.press("Control+V")
+        expect(visit.box).to_have_value(re.compile(re.escape(beginning)))
+
+    visit.send("Is 3 < 5?")
+    visit.wait_done()
+    page.locator("#chat").get_by_role("button", name="Copy").first.click()
+    pasted("Is 3 < 5?")
+    visit.tab("Load")
+    drawn(page, "load-map")
+    table = page.locator("#load-map details.plot-table")
+    table.locator("summary").click()
+    table.get_by_role("button").click()
+    expect(table.get_by_role("button")).to_have_text("Copied")
+    pasted("layer \\ expert,0,1,2")

@@ -50,25 +50,25 @@ def test_hostile_text_stays_text(serve: Serve, open_page: Open) -> None:
 OVERLAY = '<h1 style="position:fixed;inset:0">gotcha</h1><form action=http://evil.test><button>x</button></form>'
 
 
-@pytest.mark.parametrize(
-    "trick",
-    [
-        f"\\`{OVERLAY}\\` end",
-        f"``` a`b\n{OVERLAY}\n```",
-        f"- a\n  ```\n  x\n{OVERLAY}",
-        f"$$\n```\n$$\n{OVERLAY}\n```",
-        f"| a | b |\n|---|---|\n| `{OVERLAY} | x` |",
-        f'```mermaid\ngraph TD; A["{OVERLAY}"]-->B\n```',
-    ],
+TRICKS = (
+    f"\\`{OVERLAY}\\` end",
+    f"``` a`b\n{OVERLAY}\n```",
+    f"- a\n  ```\n  x\n{OVERLAY}",
+    f"$$\n```\n$$\n{OVERLAY}\n```",
+    f"| a | b |\n|---|---|\n| `{OVERLAY} | x` |",
+    f'```mermaid\ngraph TD; A["{OVERLAY}"]-->B\n```',
 )
-def test_what_only_looks_like_code_becomes_no_element(serve: Serve, open_page: Open, trick: str) -> None:
+
+
+def test_what_only_looks_like_code_becomes_no_element(serve: Serve, open_page: Open) -> None:
     engine = FakeEngine()
-    engine.enqueue("hm", trick)
     visit = open_page(serve(engine).url)
-    visit.send("hello")
-    visit.wait_done()
-    expect(visit.answers.last).to_contain_text("gotcha")
-    assert visit.answers.last.locator("h1, form, svg.mermaid, .mermaid svg").count() == 0
+    for turn, trick in enumerate(TRICKS, 1):
+        engine.enqueue("hm", trick.replace("gotcha", f"gotcha {turn}"))
+        visit.send("hello")
+        visit.wait_done(turn)
+        expect(visit.answers.last).to_contain_text(f"gotcha {turn}")
+        assert visit.page.locator("#chat").locator("h1, form, svg.mermaid, .mermaid svg").count() == 0, trick
 
 
 def test_a_message_is_edited_as_it_was_written(serve: Serve, open_page: Open) -> None:
@@ -184,7 +184,7 @@ def test_a_new_chat_while_pasted_text_is_read_clears_the_chat(serve: Serve, open
     visit = open_page(serve(engine).url)
     visit.send("hello")
     visit.wait_done()
-    engine.prefill_delay = 10.0
+    engine.may_begin.clear()
     visit.tab("Route text")
     visit.page.locator("#forced-text textarea").fill("some text")
     expect(visit.page.locator("#forced-go")).to_be_enabled(timeout=30_000)
@@ -192,6 +192,8 @@ def test_a_new_chat_while_pasted_text_is_read_clears_the_chat(serve: Serve, open
     expect(visit.page.locator("#forced-stop")).to_be_enabled(timeout=30_000)
     visit.page.locator("#clear").click()
     expect(visit.page.locator('#chat [data-testid="user"]')).to_have_count(0)
+    assert engine.running == 1
+    engine.may_begin.set()
     expect(visit.page.locator("#forced-go")).to_be_enabled(timeout=30_000)
     assert wait_until(lambda: engine.running == 0)
 
@@ -305,12 +307,16 @@ def test_two_visitors_at_once_see_only_their_own(serve: Serve, open_page: Open) 
     visits = {text: open_page(served.url) for text in ("first visitor", "second visitor")}
     for text, visit in visits.items():
         visit.send(text)
+    shown = "(chips) => chips.filter((c) => c.checkVisibility()).map((c) => [Number(c.dataset.l), Number(c.dataset.e)])"
     for text, visit in visits.items():
         visit.wait_done()
+        visit.wait_live("live.rows > 5 && live.rows === live.tokens - 1")
         other = next(t for t in visits if t != text)
         expect(visit.answers.last).to_contain_text(f"You wrote: {text}")
         expect(visit.page.locator("body")).not_to_contain_text(other)
-        expect(visit.page.locator("#live-view .xs-ladder")).to_contain_text(str(experts_of(text, engine.spec)[0, 0]))
+        chips = visit.page.locator("#live-view .xs-chip").evaluate_all(shown)
+        own = [[layer, expert] for layer, row in enumerate(experts_of(text, engine.spec).tolist()) for expert in row]
+        assert sorted(chips) == sorted(own)
 
 
 def test_a_fault_of_the_program_is_one_sentence_and_the_text_is_back(serve: Serve, open_page: Open) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -85,11 +84,13 @@ def test_not_a_number_over_the_wire(serve: Serve) -> None:
     assert "Temperature must be a number" in said and engine.requests == []
 
 
-def test_fifty_megabytes_of_text_are_refused(serve: Serve) -> None:
+def test_megabytes_of_text_are_refused(serve: Serve) -> None:
     engine = FakeEngine()
     client = client_of(serve(engine))
-    with pytest.raises(Exception, match="50,000,000 characters"):
-        client.predict("x" * 50_000_000, api_name="/chat")
+    for length, said in ((9_000_000, "413"), (5_000_000, "5,000,000 characters")):
+        with pytest.raises(Exception, match=said):
+            client.predict("x" * length, api_name="/chat")
+    assert engine.requests == []
     assert client.predict("hi", api_name="/chat")["finish_reason"] == "stop"
 
 
@@ -118,7 +119,7 @@ def test_a_full_queue_turns_away_and_the_others_finish(serve: Serve) -> None:
     for client in clients:
         jobs.append(client.submit("hello", api_name="/chat"))
         place = len(jobs)
-        wait_until(lambda place=place: served.services.scheduler.length >= min(place, 2), 5)  # type: ignore[misc]
+        assert wait_until(lambda place=place: served.services.scheduler.length >= min(place, 2))  # type: ignore[misc]
     with pytest.raises(Exception, match="queue is full"):
         jobs[2].result(timeout=60)
     assert [job.result(timeout=60)["answer"] for job in jobs[:2]] == ["end", "end"]
@@ -173,10 +174,10 @@ def test_there_is_no_way_around_the_queue(serve: Serve) -> None:
             http.post("/gradio_api/run/chat", json={"data": ["hello"]}),
             http.post("/gradio_api/api/chat", json={"data": ["hello"]}),
             http.get("/monitoring"),
-            http.get("/gradio_api/monitoring"),
+            http.get("/monitoring/summary"),
+            http.get("/monitoring/some-key"),
         ]
-    assert [a.status_code for a in answers[:2]] == [404, 404] or all(a.status_code >= 400 for a in answers[:2])
-    assert "analytics" not in answers[2].text.lower() or answers[2].status_code >= 400
+    assert [a.status_code for a in answers] == [404, 404, 403, 403, 403], [a.text[:200] for a in answers]
     assert engine.requests == []
 
 
@@ -201,19 +202,3 @@ def chat_values(**changes: Any) -> list[Any]:
 def chat_function(http: httpx.Client) -> int:
     dependencies = http.get("/config").json()["dependencies"]
     return next(int(d["id"]) for d in dependencies if d["api_name"] == "chat")
-
-
-def test_parallel_sessions_of_one_client_keep_their_own_words(serve: Serve) -> None:
-    """The same text sent often from several threads: every answer is whole."""
-    served = serve(FakeEngine(delay=0.002))
-    answers: list[str] = []
-
-    def ask(i: int) -> None:
-        answers.append(json.dumps(client_of(served).predict(f"number {i}", api_name="/chat")["answer"]))
-
-    threads = [threading.Thread(target=ask, args=(i,)) for i in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(120)
-    assert sorted(answers) == sorted(json.dumps(f"You wrote: number {i}") for i in range(4))

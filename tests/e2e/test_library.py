@@ -15,7 +15,7 @@ from playwright.sync_api import Locator, Page, Route, expect
 from analysis import storage
 from app.engine.catalogue import shipped
 from app.server.serve import Served
-from tests.e2e.watched_page import WatchedPage, wait_until
+from tests.e2e.watched_page import WatchedPage, screenshot, wait_until
 from tests.fake_engine import FakeEngine
 from tests.make_traces import make_mixed_trace, make_trace, without_rows
 
@@ -108,9 +108,10 @@ def test_a_selection_that_is_overtaken_does_not_win(quiet: tuple[FakeEngine, Ser
         held.append(route) if event.get("value") == "Token" else route.continue_()
 
     page.route("**/queue/join*", hold)
-    visit.reload()
+    with page.expect_request(lambda request: '"value":"Token"' in (request.post_data or "")):
+        visit.reload()
     open_library(visit)
-    with page.expect_response(held[0].request.url):
+    with page.expect_response(lambda response: response.request == held[0].request):
         held[0].continue_()
     card(page, FIRST.prompt).get_by_role("button", name="Replay").first.click()
     expect(page.locator("#library-shown")).to_contain_text(FIRST.prompt, timeout=30_000)
@@ -182,7 +183,7 @@ def test_each_kind_of_download(quiet: tuple[FakeEngine, Served], open_page: Open
 
 
 def test_a_turn_is_deleted_while_it_plays_and_comes_back(serve: Serve, open_page: Open) -> None:
-    served = serve(FakeEngine())
+    served = serve(FakeEngine(), own=True)
     store = served.services.store
     store.undo_seconds = 120.0
     visit = open_page(served.url)
@@ -223,7 +224,7 @@ def test_a_turn_is_deleted_while_it_plays_and_comes_back(serve: Serve, open_page
 
 
 def test_what_was_deleted_is_soon_gone_from_the_list(serve: Serve, open_page: Open) -> None:
-    served = serve(FakeEngine())
+    served = serve(FakeEngine(), own=True)
     served.services.store.undo_seconds = 5.0
     visit = open_page(served.url)
     visit.send("hello")
@@ -255,6 +256,10 @@ def test_files_of_other_models_are_dropped_in_and_shown(
     expect(page.locator("#open-status .problem")).to_have_text(re.compile("broken.safetensors cannot be opened"))
     expect(page.locator("#open-status")).to_contain_text("94 layers × 128 experts")
     visit.wait_live("live.rows === 30")
+    missing = {  # of a trace without rows: where what is said
+        "dense": ("#load-message", "there are no experts to choose from"),
+        "unrouted": ("#load-map .main-svg", "No token of this phase has a routing row."),
+    }
     for name, rows in (("mixed", 30), ("dense", 0), ("unrouted", 0), ("large", 30)):
         opened = page.locator(".lib-card", has_text=f"{name}.safetensors")
         opened.get_by_role("button", name="Replay").click()
@@ -264,7 +269,8 @@ def test_files_of_other_models_are_dropped_in_and_shown(
         if rows:
             expect(page.locator("#load-map .main-svg").first).to_be_visible(timeout=30_000)
         else:
-            expect(page.locator("#load-message, #load-map").first).to_be_visible()
+            part, said = missing[name]
+            expect(page.locator(part, has_text=said)).to_be_visible(timeout=30_000)
         open_library(visit)
 
 
@@ -344,30 +350,44 @@ def test_by_keyboard_alone(quiet: tuple[FakeEngine, Served], open_page: Open) ->
     assert unnamed == []
 
 
-@pytest.mark.parametrize(
-    ("name", "width", "dark", "path"),
-    [
-        ("library-light", 1440, False, ""),
-        ("library-dark", 1440, True, "ja"),
-        ("library-phone", 400, False, "zh"),
-    ],
-)
-def test_how_it_looks(bundled: Served, open_page: Open, name: str, width: int, dark: bool, path: str) -> None:
-    visit = open_page(f"{bundled.url}/{path}", width=width, height=900 if width > 400 else 800, dark=dark)
+def test_how_it_looks_by_day_by_night_and_on_a_phone(bundled: Served, open_page: Open) -> None:
+    visit = open_page(bundled.url)
     visit.page.locator(".suggestion").first.click()
     visit.wait_live("live.run !== 'example' && live.rows > 20")
     expect(visit.page.locator("#send")).to_be_enabled(timeout=20_000)
     page = open_library(visit)
     drawn(page)
-    page.locator(".lib-open").nth(1).click()
-    expect(page.locator(".lib-take[aria-current=true]")).to_have_count(1, timeout=30_000)
+    paper = "getComputedStyle(document.querySelector('.lib-card')).backgroundColor"
+    light = page.evaluate(paper)
+    nothing_jumps(visit, "library-light")
+    page.locator("#theme").click()
+    page.wait_for_function(f"(light) => {paper} !== light", arg=light)
+    screenshot(page, "library-dark", 800)
+    page.set_viewport_size({"width": 400, "height": 800})
+    visit.fits(400)
+    nothing_jumps(visit, "library-phone")
+
+
+def test_it_fits_a_phone_in_another_language(bundled: Served, open_page: Open) -> None:
+    visit = open_page(f"{bundled.url}/zh", width=400, height=800)
+    drawn(open_library(visit))
+    visit.fits(400)
+    nothing_jumps(visit, "library-phone-zh")
+
+
+def nothing_jumps(visit: WatchedPage, name: str) -> None:
+    """The list is as high whichever recording is shown."""
+    page = visit.page
+    heights = []
+    for number in (1, 2):
+        before = visit.live()["run"]
+        page.locator(".lib-open").nth(number).click()
+        visit.wait_live(f"live.run !== '{before}'")
+        expect(page.locator(".lib-take[aria-current=true]")).to_have_count(1, timeout=30_000)
+        visit.still(".lib")
+        heights.append(page.locator(".lib").bounding_box()["height"])  # type: ignore[index]
+    assert heights[0] == heights[1]
+    visit.fits(page.viewport_size["width"])  # type: ignore[index]
     page.locator("#below").evaluate("element => element.scrollIntoView()")
-    page.wait_for_timeout(800)
-    visit.shot(name)
+    visit.shot(name, wait=800)
     visit.shot(f"{name}-whole", full=True)
-    visit.fits(width)
-    height = page.evaluate("document.querySelector('.lib').getBoundingClientRect().height")
-    page.locator(".lib-open").nth(2).click()
-    expect(page.locator(".lib-take[aria-current=true]")).to_have_count(1, timeout=30_000)
-    page.wait_for_timeout(500)
-    assert page.evaluate("document.querySelector('.lib').getBoundingClientRect().height") == height  # nothing jumps

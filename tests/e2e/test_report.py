@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from analysis.report import Options, write_report
-from tests.e2e.conftest import SCREENSHOTS
+from tests.e2e.watched_page import screenshot
 from tests.make_recording import both_modes, write_recording
 from tests.make_traces import make_trace
 
@@ -84,8 +84,7 @@ def test_pictures_are_drawn_at_every_width_and_in_the_dark(read: Callable[..., P
     colour = page.evaluate("getComputedStyle(document.querySelector('.plot .xtick text, .plot .xtitle')).fill")
     bright = np.mean([int(part) for part in colour[4:-1].split(",")]) > 128
     assert bright == dark, "the pictures' ink is that of the theme"
-    SCREENSHOTS.mkdir(exist_ok=True)
-    page.screenshot(path=SCREENSHOTS / f"report-{width}-{'dark' if dark else 'light'}.png", full_page=True)
+    screenshot(page, f"report-{width}-{'dark' if dark else 'light'}", full_page=True)
 
 
 def test_hostile_text_is_text(read: Callable[..., Page]) -> None:

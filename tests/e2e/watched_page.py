@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
-from playwright.sync_api import ConsoleMessage, Locator, Page, Request, expect
+from playwright.sync_api import ConsoleMessage, Frame, Locator, Page, Request, expect
 
 LOCAL = ("127.0.0.1", "localhost")
+SCREENSHOTS = Path(__file__).resolve().parents[1] / "screenshots"
+WANTED = bool(os.environ.get("SCREENSHOTS") or os.environ.get("UPDATE_PICTURES"))
+"""Whether pictures of the page are wanted: no test looks at them."""
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> bool:
@@ -22,11 +27,18 @@ def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> bool:
     return condition()
 
 
+def screenshot(part: Page | Locator, name: str, wait: float = 0, **options: bool) -> None:
+    """Where the environment asks for screenshots: one of ``part``, ``wait`` milliseconds later."""
+    if WANTED:
+        (part if isinstance(part, Page) else part.page).wait_for_timeout(wait)
+        part.screenshot(path=SCREENSHOTS / f"{name}.png", **options)
+
+
 class WatchedPage:
     """Wraps a Playwright page; ``problems`` must be empty at the end."""
 
-    def __init__(self, page: Page, screenshots: Path) -> None:
-        self.page, self._screenshots = page, screenshots
+    def __init__(self, page: Page) -> None:
+        self.page = page
         self.problems: list[str] = []
         page.on("pageerror", lambda error: self.problems.append(f"page error: {error}"))
         page.on("console", self._on_console)
@@ -39,19 +51,29 @@ class WatchedPage:
         expect(self.page.locator("#live-view .xs-live")).to_be_attached(timeout=60_000)
 
     def reload(self) -> None:
-        """Load the page anew. What the page that is left says of its requests that were cut off is no problem."""
-        before = len(self.problems)
-        self.page.reload()
-        del self.problems[before:]
+        """Load the page anew."""
+        with self._left():
+            self.page.reload()
         expect(self.box).to_be_visible(timeout=20_000)
 
     def follow(self, link: str) -> None:
-        """Leave by a link for another page of the program; see ``reload``."""
-        before = len(self.problems)
-        self.page.get_by_role("link", name=link).click()
-        self.page.wait_for_load_state()
-        del self.problems[before:]
+        """Leave by a link for another page of the program."""
+        with self._left(), self.page.expect_navigation():
+            self.page.get_by_role("link", name=link).click()
         expect(self.box).to_be_visible(timeout=20_000)
+
+    @contextmanager
+    def _left(self) -> Iterator[None]:
+        """What the page that is left says of its requests that were cut off is no problem; what the next says is."""
+        before = len(self.problems)
+
+        def forget(frame: Frame) -> None:
+            if frame == self.page.main_frame:
+                del self.problems[before:]
+                self.page.remove_listener("framenavigated", forget)
+
+        self.page.on("framenavigated", forget)
+        yield
 
     @property
     def box(self) -> Locator:
@@ -135,14 +157,8 @@ class WatchedPage:
         """Until nothing is wider than the window."""
         self.page.wait_for_function("(width) => document.documentElement.scrollWidth <= width", arg=width)
 
-    @property
-    def screenshots(self) -> Path:
-        """The folder of screenshots, made where it is not."""
-        self._screenshots.mkdir(exist_ok=True)
-        return self._screenshots
-
-    def shot(self, name: str, full: bool = False) -> None:
-        self.page.screenshot(path=self.screenshots / f"{name}.png", full_page=full)
+    def shot(self, name: str, full: bool = False, wait: float = 0) -> None:
+        screenshot(self.page, name, wait, full_page=full)
 
     def _on_console(self, message: ConsoleMessage) -> None:
         if message.type == "error":

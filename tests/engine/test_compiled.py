@@ -22,6 +22,7 @@ from app.engine.router import find_moe_layers
 from tests.families import known, tiny_family
 from tests.tiny_models import tiny_moe, tokenizer
 
+pytestmark = pytest.mark.timeout(300)  # compiling takes a while where the processor is shared
 PROMPT = torch.arange(5, 25)
 
 

@@ -188,6 +188,7 @@ def test_the_page_of_families_is_true() -> None:
         assert [name for name in known(LISTED) if line(name) not in text.splitlines()] == []
 
 
+@pytest.mark.usefixtures("loaded_once")
 @pytest.mark.parametrize("name", [*known(LISTED), *known(["qwen3_omni_moe"])])
 def test_a_checkpoint_is_loaded_checked_and_run(name: str, tmp_path: Any) -> None:
     """The whole of it, eyes and ears too, as ``save_pretrained`` leaves it."""

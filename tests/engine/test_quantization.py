@@ -315,6 +315,7 @@ def fp8(tmp_path):
     return folder, reference
 
 
+@pytest.mark.usefixtures("loaded_once")
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there FP8 may stay FP8")
 def test_an_fp8_checkpoint_routes_as_the_model_it_was_made_of(fp8):
     folder, reference = map(str, fp8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
@@ -53,6 +54,7 @@ def test_only_one_runs_at_a_time_and_everyone_gets_a_turn():
             with lock:
                 running += 1
                 most = max(most, running)
+            time.sleep(0.002)  # time for another to come in
             served.append(number)
             with lock:
                 running -= 1

@@ -210,6 +210,7 @@ def asked_at(step: int) -> Callable[[], bool]:
     return lambda: next(asked)
 
 
+@pytest.mark.timeout(300)
 def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
     """In an interpreter of its own: processes are forked before anything else has started threads. Without the
     balancing loss, whose counts are summed up at another moment."""
@@ -225,7 +226,7 @@ for workers in (2, 1):
     train(Recipe(Path({str(tmp_path)!r}) / str(workers), steps=2, dialogues=8, parts=1, warmup_steps=1, probe_minutes=0,
                  workers=workers, overrides={EVEN!r}), tokenizer, fusion.examples)
 """
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=100)
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=280)
     assert run.returncode == 0, run.stderr[-2000:]
     one, two = (weights(Recipe(tmp_path / name)) for name in "12")
     start = make_model(
