@@ -55,8 +55,9 @@ class RecordJob:
     def __post_init__(self) -> None:
         if not 1 <= self.samples <= MAX_SAMPLES:
             raise BadValue(f"--samples must be from 1 to {MAX_SAMPLES:,}, not {str(self.samples)[:60]}.")
-        ChatRequest((Message("user", "."),), thinking_budget=self.thinking_budget, seed=self.seed + self.samples - 1)
-        ChatRequest((Message("user", "."),), sampling=self.sampling(SamplingParams()), seed=self.seed)
+        self.sampling(SamplingParams())
+        for seed in (self.seed, self.seed + self.samples - 1):
+            ChatRequest((Message("user", "."),), thinking_budget=self.thinking_budget, seed=seed)
 
     def sampling(self, usual: SamplingParams) -> SamplingParams:
         """``usual`` with what is set here."""
