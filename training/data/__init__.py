@@ -33,22 +33,22 @@ TASKS: dict[str, tuple[Generator, float]] = {
     "comparing": (ordering.compare, 0.04),
     "sorting": (ordering.sort, 0.12),
     "spelling": (words.spell, 0.05),
-    "reversing": (words.reverse, 0.08),
+    "reversing": (words.reverse, 0.09),
     "counting": (words.count_letters, 0.06),
-    "dates": (dates.date, 0.11),
+    "dates": (dates.date, 0.10),
     "units": (units.convert, 0.08),
     "programs": (programs.predict, 0.10),
     "translation": (translation.translate, 0.06),
     "capitals": (facts.capital, 0.05),
     "facts": (facts.small_fact, 0.04),
-    "conversation": (conversation.talk, 0.08),
+    "conversation": (conversation.talk, 0.09),
 }
 #: What is asked from memory. There is nothing to work out, so both modes should know it equally well.
 KNOWLEDGE = ("translation", "capitals", "facts", "conversation")
 REASONING = tuple(task for task in TASKS if task not in KNOWLEDGE)
 #: Where the answer cannot be seen at once.
 MULTI_STEP = ("multiplication", "division", "expressions", "sorting", "programs")
-LANGUAGE_SHARES = {"en": 0.6, "ja": 0.2, "zh": 0.2}
+LANGUAGE_SHARES = {"en": 0.5, "ja": 0.25, "zh": 0.25}
 
 
 def sample(rng: random.Random, held_out: bool, task: str | None = None, language: str | None = None) -> Problem:

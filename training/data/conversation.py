@@ -42,6 +42,23 @@ SUBJECTS = phrases(
     two friends
     """
 )
+#: What Japanese and Chinese visitors ask about.
+ABROAD = {
+    "ja": phrases(
+        """
+        猫 | 犬 | 海 | 秋 | ロボット | 友情 | 月 | 学校 | 音楽 | サッカー | 宇宙 | 幸せ | 花 | 平和 | 夏 | お金 | 時間 | 星 | 夢 |
+        電車 | 魚 | 雪 | ピザ | ラーメン | カレー | 東京 | 京都 | 歴史 | 経済 | 民主主義 | 量子力学 | 人工知能 | 相対性理論 | 進化論 | 深層学習 |
+        アインシュタイン | 織田信長 | 夏目漱石 | 地震 | 火山
+        """
+    ),
+    "zh": phrases(
+        """
+        猫 | 狗 | 大海 | 秋天 | 机器人 | 友谊 | 月亮 | 学校 | 音乐 | 足球 | 宇宙 | 幸福 | 花 | 和平 | 夏天 | 钱 | 时间 | 星星 | 梦想 |
+        火车 | 鱼 | 雪 | 比萨 | 面条 | 饺子 | 北京 | 上海 | 历史 | 经济 | 民主 | 量子力学 | 人工智能 | 相对论 | 进化论 | 深度学习 |
+        爱因斯坦 | 孔子 | 李白 | 地震 | 火山
+        """
+    ),
+}
 PEOPLE = phrases(
     """
     Albert Einstein | Shakespeare | Napoleon | Marie Curie | the president | Leonardo da Vinci | Mozart |
@@ -137,15 +154,17 @@ OTHER_MATHS = phrases(
 
 
 def talk(rng: random.Random, language: str) -> Problem:
-    """One turn of small talk; in English most are refusals and honest limits."""
+    """One turn of small talk; most of it refusals and honest limits."""
     kind = rng.random()
     if language == "en" and kind < 0.40:
         return refusal(rng)
     if kind < 0.40 + (0.18 if language == "en" else -0.28):
         return limit(rng, language)
-    name = rng.choice(list(TALK[language]))
+    name = "refusal" if language != "en" and kind < 0.45 else rng.choice(list(TALK[language]))
     thinking, phrasings, answer = TALK[language][name]
     prompt = rng.choice(phrasings)
+    if language != "en":
+        prompt = prompt.format(s=rng.choice(ABROAD[language]))
     return Problem(
         prompt, thinking, answer, "conversation", f"talk:{plain(prompt)}", language, small=len(phrasings) < 5
     )
@@ -153,7 +172,7 @@ def talk(rng: random.Random, language: str) -> Problem:
 
 def refusal(rng: random.Random) -> Problem:
     """Something that a small teaching model cannot do, and a prompt that it can."""
-    number = rng.randrange(len(REFUSED))
+    number = rng.choices(range(len(REFUSED)), [len(phrasings) for _, phrasings in REFUSED])[0]
     action, phrasings = REFUSED[number]
     subject = rng.choice(SUBJECTS) if rng.random() < 0.6 else rng.choice(WORDS)
     prompt = rng.choice(phrasings).format(

@@ -119,8 +119,8 @@ def _date_later(rng: random.Random, language: str) -> Problem:
 
 
 def _days_between(rng: random.Random, language: str) -> Problem:
-    """The rest of the first month, the months between, the days of the last. The question turned round is the same
-    problem."""
+    """The rest of the first month, the months between, the days of the last. Before each stand this month and the last
+    one, so that the end shows. The question turned round is the same problem."""
     month = rng.randrange(9)
     last = month + rng.randint(1, 3)
     day, end = rng.randint(1, LENGTHS[month]), rng.randint(1, LENGTHS[last])
@@ -128,7 +128,8 @@ def _days_between(rng: random.Random, language: str) -> Problem:
     lines = [f"{month_name(month, language)} {LENGTHS[month]}-{day}={total}"]
     for now in range(month + 1, last + 1):
         more = end if now == last else LENGTHS[now]
-        lines.append(f"{month_name(now, language)} {more}: {work(total, '+', more)}")
+        months = f"{month_name(now, language)} {month_name(last, language)} {'=' if now == last else '<'}"
+        lines.append(f"{months} {more}: {work(total, '+', more)}")
         total += more
     prompt = rng.choice(DAYS_BETWEEN[language]).format(
         d=date_name(month, day, language), e=date_name(last, end, language)

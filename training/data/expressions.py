@@ -6,7 +6,7 @@ divisions leave no rest. `work` writes one operation out and serves other tasks 
 
 import random
 
-from training.data.arithmetic import END, FOLLOW_UP
+from training.data.arithmetic import END, FOLLOW_UP, long_division
 from training.data.problem import Problem, phrases
 
 ASK = {
@@ -39,11 +39,14 @@ Token = int | str
 
 
 def work(a: int, sign: str, b: int) -> str:
-    """One operation written out: `19×4=40+36=76`, `47+36=77+6=83`. Every step changes one figure, and what it carries."""
+    """One operation written out: `19×4=40+36=76`, `47+36=77+6=83`, `52÷2: 5÷2=2r1 12÷2=6r0 52÷2=26`. Every step
+    changes one figure, and what it carries."""
     result = {"+": a + b, "-": a - b, "×": a * b, "÷": a // b if b else 0}[sign]
     many, digit = max(a, b), min(a, b)
     if sign == "×" and many > 10 and digit > 1 and many % 10:
         return f"{a}×{b}={many // 10 * 10 * digit}+{many % 10 * digit}={result}"
+    if sign == "÷" and result > 9:
+        return f"{a}÷{b}: {' '.join(long_division(a, b))} {a}÷{b}={result}"
     written = f"{a}{sign}{b}"
     if sign in ("+", "-"):
         for place in (100, 10):

@@ -122,6 +122,7 @@ WHICH_COUNTRY = [
     "Which country has {k} as its capital?",
     "What country is {k} the capital of?",
 ]
+WHICH_THINKING = "{k} is the capital of {c}."
 THINKING = {"en": "The capital of {c} is asked. It is {k}.", "ja": "{c}の首都 → {k}", "zh": "{c}的首都 → {k}"}
 ANSWER = {"en": "The capital of {c} is {k}.", "ja": "{c}の首都は{k}です。", "zh": "{c}的首都是{k}。"}
 FOLLOW_UP = {"en": ["And {c}?", "What about {c}?", "And of {c}?"], "ja": ["では{c}は？"], "zh": ["那{c}呢？"]}
@@ -132,11 +133,10 @@ def capital(rng: random.Random, language: str) -> Problem:
     row = rng.choice(rows)
     column = {"en": 0, "ja": 2, "zh": 4}[language]
     country, city = row[column], row[column + 1]
-    if language == "en" and rng.random() < 0.15:
-        prompt = rng.choice(WHICH_COUNTRY).format(k=city)
-    else:
-        prompt = rng.choice(ASK[language]).format(c=country)
-    thinking, answer = THINKING[language].format(c=country, k=city), ANSWER[language].format(c=country, k=city)
+    back = language == "en" and rng.random() < 0.3
+    prompt = rng.choice(WHICH_COUNTRY if back else ASK[language]).format(c=country, k=city)
+    thinking = (WHICH_THINKING if back else THINKING[language]).format(c=country, k=city)
+    answer = ANSWER[language].format(c=country, k=city)
     follow_up = rng.choice(FOLLOW_UP[language]).format(c=country)
     return Problem(prompt, thinking, answer, "capitals", f"capital:{plain(prompt)}", language, follow_up=follow_up)
 

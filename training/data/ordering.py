@@ -154,14 +154,15 @@ def compare(rng: random.Random, language: str) -> Problem:
 
 
 def comparison_steps(a: int, b: int) -> str:
-    """Number of digits first; where that is equal, digit by digit from the left until they differ."""
+    """Number of digits first; where that is equal, digit by digit from the left until they differ: `5,5= 2,3< 52<53`.
+    A sign stands behind its pair: it can be told only from both."""
     long_a, long_b = len(str(a)), len(str(b))
     if long_a != long_b:
         lines = [f"{a}:{long_a}", f"{b}:{long_b}"]
     else:
         lines = []
         for x, y in zip(str(a), str(b), strict=True):
-            lines.append(f"{x}{_sign(int(x), int(y))}{y}")
+            lines.append(f"{x},{y}{_sign(int(x), int(y))}")
             if x != y:
                 break
     return " ".join([*lines, f"{a}{_sign(a, b)}{b}"])

@@ -58,12 +58,18 @@ def small_sums(rng: random.Random, language: str) -> str:
 
 
 def letters(rng: random.Random, language: str) -> str:
-    """Words and fragments of words with their letters; a piece that follows a blank is another one than without."""
+    """Words and fragments of words with their letters, and backwards the letters with the word; a piece that follows a
+    blank is another one than without."""
     lines: list[str] = []
     while len(lines) < 5:
         word = random_word(rng) if rng.random() < 0.5 else fragment(rng)
-        if len(word) > 1 and not is_held_out_key(f"word:{word}"):
+        backwards = word[::-1]
+        if len(word) == 1 or is_held_out_key(f"word:{word}"):
+            continue
+        if rng.random() < 0.6:
             lines.append(f"{rng.choice(('', '- ', '= '))}{word}: {' '.join(word)}")
+        elif not is_held_out_key(f"word:{backwards}"):
+            lines.append(f"{' '.join(backwards)}\n{backwards}")
     return "\n".join(lines)
 
 

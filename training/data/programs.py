@@ -10,6 +10,7 @@ import random
 import re
 
 from training.data.expressions import work
+from training.data.ordering import comparison_steps
 from training.data.problem import Problem, phrases
 from training.data.words import WORDS
 
@@ -114,7 +115,8 @@ def branched(rng: random.Random) -> Program:
     ]
     holds = x < limit if sign == "<" else x > limit
     line, _ = _worked(x, *((s, k) if holds else (t, m)))
-    return code, [f"{name}={x}", f"{x}{sign}{limit}: {'yes' if holds else 'no'}", line]
+    decided = f"{x}{sign}{limit}: {'yes' if holds else 'no'}"
+    return code, [f"{name}={x}", comparison_steps(x, limit), decided, line]
 
 
 def called(rng: random.Random) -> Program:
@@ -146,18 +148,18 @@ def listed(rng: random.Random) -> Program:
     if kind == "index":
         at = rng.randrange(len(numbers))
         code.append(f"print(a[{at}])")
-        return code, [*steps, ", ".join(f"{i}: {n}" for i, n in enumerate(numbers[: at + 1]))]
+        return code, [*steps, f"[{at}] " + ", ".join(f"{i}: {n}" for i, n in enumerate(numbers[: at + 1]))]
     code.append(f"print({kind}(a))")
     if kind == "len":
         return code, [*steps, ", ".join(f"{n} {i}" for i, n in enumerate(numbers, 1))]
     total = numbers[0]
     for number in numbers[1:]:
         if kind == "sum":
-            steps.append(f"{total}+{number}={total + number}")
+            steps.append(work(total, "+", number))
             total += number
         else:
             pick = max(total, number) if kind == "max" else min(total, number)
-            steps.append(f"{total} {number}: {pick}")
+            steps.append(f"{kind} {total} {number}: {pick}")
             total = pick
     return code, steps
 
@@ -173,7 +175,8 @@ def spelled(rng: random.Random) -> Program:
         return [f's = "{word}"', "print(s[::-1])"], [letters, " ".join(reversed(word))], key
     if kind == "index":
         at = rng.randrange(len(word))
-        return [f's = "{word}"', f"print(s[{at}])"], [", ".join(f"{i}: {c}" for i, c in enumerate(word[: at + 1]))], key
+        found = f"[{at}] " + ", ".join(f"{i}: {c}" for i, c in enumerate(word[: at + 1]))
+        return [f's = "{word}"', f"print(s[{at}])"], [found], key
     part, times = word[: rng.randint(1, 3)], rng.randint(2, 4)
     return [f's = "{part}"', f"print(s * {times})"], [f"{part} × {times}: {' '.join([part] * times)}"]
 
