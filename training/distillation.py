@@ -66,11 +66,11 @@ def own_examples(
 
 def off_policy(run: Path) -> Recipe:
     start = run / "pretraining" / "checkpoint.pt"
-    return Recipe(run / "distillation-off", minutes=88, start=start, lr=2e-3, warmup_steps=50, decay_share=0.7)
+    return Recipe(run / "distillation-off", minutes=83, start=start, lr=2e-3, warmup_steps=50, decay_share=0.7)
 
 
 def on_policy(run: Path) -> Recipe:
     start = run / "distillation-off" / "checkpoint.pt"
     return Recipe(
-        run / "distillation-on", minutes=60, start=start, lr=3e-4, warmup_steps=10, dialogues=192, probe_minutes=0
+        run / "distillation-on", minutes=55, start=start, lr=3e-4, warmup_steps=10, dialogues=192, probe_minutes=0
     )

@@ -18,4 +18,4 @@ def examples(
 
 def recipe(run: Path) -> Recipe:
     start = run / "reasoning-rl" / "checkpoint.pt"
-    return Recipe(run / "fusion", minutes=100, start=start, lr=1.5e-3, warmup_steps=50, decay_share=0.8)
+    return Recipe(run / "fusion", minutes=90, start=start, lr=1.5e-3, warmup_steps=50, decay_share=0.8)
