@@ -8,6 +8,7 @@ import contextlib
 import io
 import random
 import re
+from collections.abc import Sequence
 
 from training.data.expressions import work
 from training.data.ordering import comparison_steps
@@ -135,6 +136,11 @@ def called(rng: random.Random) -> Program:
     return code, steps
 
 
+def _counted_to(at: int, items: Sequence[object]) -> str:
+    """The wanted index, then all elements up to it: `[1] 0: 25, 1: 15`."""
+    return f"[{at}] " + ", ".join(f"{i}: {item}" for i, item in enumerate(items[: at + 1]))
+
+
 def listed(rng: random.Random) -> Program:
     """Sum, largest, smallest, length or an element of a short list that may grow first."""
     numbers = [rng.randint(1, 30) for _ in range(rng.randint(3, 5))]
@@ -148,7 +154,7 @@ def listed(rng: random.Random) -> Program:
     if kind == "index":
         at = rng.randrange(len(numbers))
         code.append(f"print(a[{at}])")
-        return code, [*steps, f"[{at}] " + ", ".join(f"{i}: {n}" for i, n in enumerate(numbers[: at + 1]))]
+        return code, [*steps, _counted_to(at, numbers)]
     code.append(f"print({kind}(a))")
     if kind == "len":
         return code, [*steps, ", ".join(f"{n} {i}" for i, n in enumerate(numbers, 1))]
@@ -175,8 +181,7 @@ def spelled(rng: random.Random) -> Program:
         return [f's = "{word}"', "print(s[::-1])"], [letters, " ".join(reversed(word))], key
     if kind == "index":
         at = rng.randrange(len(word))
-        found = f"[{at}] " + ", ".join(f"{i}: {c}" for i, c in enumerate(word[: at + 1]))
-        return [f's = "{word}"', f"print(s[{at}])"], [found], key
+        return [f's = "{word}"', f"print(s[{at}])"], [_counted_to(at, word)], key
     part, times = word[: rng.randint(1, 3)], rng.randint(2, 4)
     return [f's = "{part}"', f"print(s * {times})"], [f"{part} × {times}: {' '.join([part] * times)}"]
 
