@@ -6,6 +6,8 @@ Each action is one generator over ``turn.run_turn``; here its views become updat
 from __future__ import annotations
 
 import html
+import json
+import secrets
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -34,10 +36,12 @@ class Chat:
 
     Attributes:
         conversation: state, a ``Conversation``; the visitor's own.
+        receipt: unseen; what the server took from the box or gives back to it, as JSON (see ``receipt``).
     """
 
     chatbot: gr.Chatbot
     box: gr.Textbox
+    receipt: gr.Textbox
     send: gr.Button
     stop: gr.Button
     clear: gr.Button
@@ -88,10 +92,11 @@ def build(services: Services, say: Say, language: str) -> Chat:
             container=False,
             autofocus=True,
         )
+        received = gr.Textbox(visible="hidden", show_label=False, container=False)
         send = gr.Button(say("send"), elem_id="send", variant="primary", scale=1, min_width=64)
         stop = gr.Button(say("stop"), elem_id="stop", scale=1, min_width=64, interactive=False)
     options, pace, clear = chat_options.build(services, say, edits.history)
-    return Chat(chatbot, box, send, stop, clear, status, suggestions, options, pace, conversation, edits)
+    return Chat(chatbot, box, received, send, stop, clear, status, suggestions, options, pace, conversation, edits)
 
 
 def invitation(spec: RouterSpec, say: Say) -> str:
@@ -107,6 +112,12 @@ def status_html(text: str = "", problem: bool = False, over: bool = True) -> str
     return f'<p class="status {kind}" role="{role}">{html.escape(text[:400])}</p>'
 
 
+def receipt(**what: str) -> str:
+    """JSON that the browser acts on once: text ``taken`` from the box, which goes unless it was changed since, or given
+    ``back``, before what was written since (``page.js``)."""
+    return json.dumps({**what, "nonce": secrets.token_hex(4)})
+
+
 def wire(chat: Chat, services: Services, runs: ActiveRuns, shared: Shared, say: Say, language: str) -> None:
     """Every listener of the chat."""
     words = Words(language)
@@ -116,7 +127,7 @@ def wire(chat: Chat, services: Services, runs: ActiveRuns, shared: Shared, say: 
         chat.chatbot,
         shared.live,
         chat.status,
-        chat.box,
+        chat.receipt,
         chat.send,
         chat.stop,
         chat.pace.drawn,
@@ -138,7 +149,7 @@ def wire(chat: Chat, services: Services, runs: ActiveRuns, shared: Shared, say: 
         text: Any,
         values: tuple[Any, ...],
         *,
-        from_box: bool = False,
+        sent: str | None = None,
         otherwise: Conversation | None = None,
     ) -> Iterator[tuple[Any, ...]]:
         session = str(visitor.session_hash)
@@ -151,14 +162,14 @@ def wire(chat: Chat, services: Services, runs: ActiveRuns, shared: Shared, say: 
             return
         try:
             views = run_turn(services, runs, conversation, text, Options(*values), say, language, otherwise)
-            yield from as_updates(_released(views, lambda: runs.release(session, claim)), say, from_box=from_box)
+            yield from as_updates(_released(views, lambda: runs.release(session, claim)), say, sent)
         finally:
             runs.release(session, claim)
 
     def on_send(
         visitor: gr.Request, text: Any, conversation: Conversation, run_id: str, *values: Any
     ) -> Generator[Any, None, None]:
-        yield from start(visitor, conversation, run_id, text, values, from_box=True)
+        yield from start(visitor, conversation, run_id, text, values, sent=str(text))
 
     def on_suggestion(
         visitor: gr.Request, text: Any, conversation: Conversation, run_id: str, *values: Any
@@ -196,7 +207,7 @@ def wire(chat: Chat, services: Services, runs: ActiveRuns, shared: Shared, say: 
         except BadValue as error:
             return (*(gr.skip(),) * 2, status_html(error.in_words(words), True), *(gr.skip(),) * 4)
         kept, undone = conversation[:number], conversation[number]
-        return *shown_of(kept, say), undone.user
+        return *shown_of(kept, say), receipt(back=undone.user)
 
     def on_clear(conversation: Conversation, run_id: str) -> tuple[Any, ...]:
         if not conversation:
@@ -220,7 +231,8 @@ def wire(chat: Chat, services: Services, runs: ActiveRuns, shared: Shared, say: 
     chat.stop.click(on_stop, shared.run_id, None, queue=False, **QUIET)
     asked = [chat.conversation, shared.run_id]
     shown = [chat.conversation, chat.chatbot, chat.status, shared.live, shared.trace_id, shared.token]
-    chat.chatbot.undo(on_undo, asked, [*shown, chat.box], **QUIET)
+    chat.chatbot.undo(on_undo, asked, [*shown, chat.receipt], **QUIET)
+    chat.receipt.change(None, [chat.receipt, chat.box], chat.box, js="window.expertscope.boxAfter", **QUIET)
     gr.on([chat.clear.click, chat.chatbot.clear], on_clear, asked, shown, **QUIET)
     chat_options.wire(chat.options, services)
     chat_pace.wire(chat.pace, runs, shared)
@@ -233,28 +245,28 @@ def shown_of(conversation: Conversation, say: Say) -> tuple[Any, ...]:
     return conversation, chat_messages(conversation, say), status_html(), live, trace_id, None
 
 
-def as_updates(views: Iterator[TurnView], say: Say, *, from_box: bool = False) -> Iterator[tuple[Any, ...]]:
+def as_updates(views: Iterator[TurnView], say: Say, sent: str | None = None) -> Iterator[tuple[Any, ...]]:
     """One tuple of updates per view, in the order of ``wire``'s outputs; every tuple carries every value.
 
     Args:
-        from_box: the text was taken from the box, which is emptied once the turn has begun.
+        sent: the text as it stood in the box, which it leaves once the turn has begun; None: it came from elsewhere.
     """
     begun, last = False, ""
     for view in views:
         drawn = chat_pace.drawn_html(view.newest, say)
         running = bool(view.run_id)
-        box: Any = gr.skip()
-        if from_box and not begun and not view.problem:
-            box = ""
-        elif from_box and begun and view.restore is not None:
-            box = view.restore
+        received: Any = gr.skip()
+        if sent is not None and not begun and not view.problem:
+            received = receipt(taken=sent)
+        elif sent is not None and begun and view.restore is not None:
+            received = receipt(back=view.restore)
         live: Any = view.chunk if view.chunk is not None else gr.skip()
         yield (
             view.conversation,
             chat_messages(view.conversation, say),
             None if view.cleared else live,
             status_html(view.problem or view.status, bool(view.problem), over=not running),
-            box,
+            received,
             gr.update(interactive=not running),
             gr.update(interactive=running),
             drawn if not begun or drawn != last else gr.skip(),

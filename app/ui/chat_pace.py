@@ -28,7 +28,8 @@ NAMES = {AT_ONCE: "pace_all", STEP: "pace_step"}
 
 @dataclass(frozen=True)
 class PaceFields:
-    """Components; ``next`` and ``drawn`` are seen only where tokens are shown one at a time."""
+    """Components; ``next`` and ``drawn`` are seen only where tokens are shown one at a time, and ``next`` can be pressed
+    only while there is something to come."""
 
     pace: gr.Radio
     next: gr.Button
@@ -45,7 +46,13 @@ def build(services: Services, say: Say) -> PaceFields:
             min_width=200,
         )
         following = gr.Button(
-            say("next_token"), elem_id="next-token", size="sm", variant="primary", visible=False, min_width=110
+            say("next_token"),
+            elem_id="next-token",
+            size="sm",
+            variant="primary",
+            visible=False,
+            interactive=False,
+            min_width=110,
         )
     drawn = gr.HTML(drawn_html(None, say), elem_id="drawn", visible=False, js_on_load=None)
     return PaceFields(pace, following, drawn)
@@ -65,6 +72,10 @@ def wire(fields: PaceFields, runs: ActiveRuns, shared: Shared) -> None:
         if active is not None:
             active.pacer.step()
 
+    def on_run(run_id: Any) -> Any:
+        return gr.update(interactive=bool(run_id))
+
+    shared.run_id.change(on_run, shared.run_id, fields.next, queue=False, **CHOOSING)
     fields.pace.input(on_pace, [shared.run_id, fields.pace], [fields.next, fields.drawn], queue=False, **CHOOSING)
     fields.next.click(on_next, shared.run_id, None, queue=False, **HEARING)
 

@@ -139,6 +139,12 @@
       const token = here ? window.__expertscope_live?.token : undefined;
       return copyAddress(`?trace=${encodeURI(trace)}${token >= 0 ? `&token=${token}` : ""}`);
     },
+    // What the message box holds after a receipt of the chat (chat.py). What was written since the message was sent stays.
+    boxAfter(receipt, written) {
+      const { taken, back } = JSON.parse(receipt || "{}");
+      if (taken !== undefined) return written === taken ? "" : written;
+      return back === undefined ? written : [back, written.trim()].filter(Boolean).join("\n");
+    },
     // The address of the two recordings that are compared: "copied" or "failed".
     async copyPair() {
       const pair = document.querySelector("#pair-facts [data-link]")?.dataset.link;

@@ -33,7 +33,8 @@ def test_step_by_step_and_then_on_at_once(bundled: Served, open_page: Open) -> N
     expect(page.locator("#next-token")).to_be_hidden()
     page.get_by_label("step by step").first.check()
     expect(page.locator("#next-token")).to_be_visible()
-    expect(page.locator("#drawn")).to_contain_text("One press, one token")
+    expect(page.locator("#drawn")).to_contain_text("each press shows one token")
+    expect(page.locator("#next-token")).to_be_disabled()  # there is no answer yet
     visit.send("What is 38 + 27?")
     visit.wait_live("live.run !== 'example' && live.tokens > 5")
     before = held(visit)  # nothing comes by itself
@@ -73,4 +74,5 @@ def test_the_pace_may_be_changed_to_a_step_while_it_runs(bundled: Served, open_p
     visit.shot("pace-step-dark")
     page.locator("#stop").click()
     visit.wait_done()
+    expect(page.locator("#next-token")).to_be_disabled()
     assert visit.live()["tokens"] <= before + 2

@@ -103,8 +103,8 @@ def test_a_message_sent_while_the_event_of_the_last_one_ends_is_answered(
 ) -> None:
     over = threading.Event()
 
-    def lingering(views: Iterator[TurnView], say: Say, **options: bool) -> Iterator[tuple[Any, ...]]:
-        yield from as_updates(views, say, **options)
+    def lingering(*args: Any) -> Iterator[tuple[Any, ...]]:
+        yield from as_updates(*args)
         over.wait(120)
 
     monkeypatch.setattr(chat, "as_updates", lingering)
@@ -133,6 +133,30 @@ def test_what_is_sent_twice_at_once_is_one_turn(serve: Serve, open_page: Open, m
     visit.send("and again")
     visit.wait_done(2)
     assert [request.messages[-1].content for request in engine.requests] == ["only once", "and again"]
+
+
+def test_what_is_written_before_the_last_message_is_taken_stays(
+    serve: Serve, open_page: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slowly(*args: Any) -> Iterator[TurnView]:
+        time.sleep(1)
+        yield from run_turn(*args)
+
+    monkeypatch.setattr(chat, "run_turn", slowly)
+    engine = FakeEngine()
+    visit = open_page(serve(engine).url)
+    visit.send("the first")
+    visit.box.fill("the second")
+    visit.box.press("Enter")  # too early: nothing is asked, nothing is lost
+    visit.wait_done()
+    expect(visit.box).to_have_value("the second")
+    visit.box.press("Enter")
+    visit.wait_done(2)
+    expect(visit.box).to_have_value("")
+    assert [request.messages[-1].content for request in engine.requests] == ["the first", "the second"]
+    visit.box.fill("a draft")
+    visit.page.locator("#chat").get_by_role("button", name="Undo").last.click()
+    expect(visit.box).to_have_value("the second\na draft", timeout=30_000)
 
 
 def test_a_cleared_chat_is_cleared_everywhere(serve: Serve, open_page: Open) -> None:

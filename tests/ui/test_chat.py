@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -371,9 +372,10 @@ def test_every_update_has_every_value_and_the_box_is_emptied_once() -> None:
         yield TurnView((Turn("q", "hm", "", 1),), run_id="r", status="thinking")
         yield TurnView((Turn("q", "hm", "a", 1, 1, done=True),), status="done", trace_id="t")
 
-    first, second, last = as_updates(views(), say, from_box=True)
+    first, second, last = as_updates(views(), say, "q ")
     assert len(first) == len(second) == len(last) == 11
-    assert first[4] == "" and second[4] != "" and last[4] != ""
+    assert json.loads(first[4])["taken"] == "q "
+    assert second[4] == last[4] == gr.skip()
     assert (first[5]["interactive"], first[6]["interactive"]) == (False, True)
     assert (last[5]["interactive"], last[6]["interactive"]) == (True, False)
     assert (second[8], last[8], last[9]) == ("r", "", "t")
@@ -393,8 +395,9 @@ def failing(*, after: int) -> Iterator[TurnView]:
 
 def test_a_draft_in_the_box_is_touched_only_by_what_was_sent_from_it() -> None:
     box = 4
-    assert [u[box] for u in as_updates(failing(after=1), say, from_box=True)] == ["", "q"]
-    (refused,) = as_updates(failing(after=0), say, from_box=True)
+    begun, failed = (json.loads(u[box]) for u in as_updates(failing(after=1), say, "q"))
+    assert begun["taken"] == failed["back"] == "q"
+    (refused,) = as_updates(failing(after=0), say, "q")
     assert refused[box] == gr.skip()  # what was typed still stands there
     assert all(u[box] == gr.skip() for u in as_updates(failing(after=1), say))
 
