@@ -49,7 +49,7 @@ class Collection:
     """A packed recording. ``with Collection.open(path) as collection: collection.load("thinking")``.
 
     Everywhere, ``phase`` is a name of ``analysis.trace.PHASE_GROUPS``, ``mode`` one mode or None for all, and
-    ``labels`` the labels a trace must have, as text.
+    ``labels`` the labels a trace must have, as text. A phase, mode or label that no trace has is a ``BadValue``.
     """
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
@@ -98,7 +98,7 @@ class Collection:
         self, phase: str = "all", mode: str | None = None, labels: Mapping[str, str] | None = None
     ) -> tuple[np.ndarray, int]:
         """(L, E) int64 selections, and the number of rows they come from."""
-        where, values = _traces_where(mode, labels)
+        where, values = self._traces_where(mode, labels)
         found = self.query(
             f"SELECT layer, expert, sum(count)::BIGINT AS count FROM counts WHERE {_phase_in(phase)} "
             f"AND trace IN (SELECT trace FROM traces WHERE {where}) GROUP BY layer, expert",
@@ -138,7 +138,7 @@ class Collection:
     ) -> PromptCounts:
         """Counts by trace, in the order of the collection; 4 L E bytes a trace. ``traces`` limits them to these
         numbers."""
-        where, values = _traces_where(mode, labels)
+        where, values = self._traces_where(mode, labels)
         near = ""
         if traces is not None:
             near = f"AND trace BETWEEN {traces.start} AND {traces.stop - 1}"
@@ -164,7 +164,7 @@ class Collection:
         self, phase: str = "all", mode: str | None = None, labels: Mapping[str, str] | None = None
     ) -> Iterator[np.ndarray]:
         """The expert ids chosen, as (n, L, K) arrays of at most ``BATCH`` rows; in no order."""
-        where, values = _traces_where(mode, labels)
+        where, values = self._traces_where(mode, labels)
         spec = self.spec
         for batch in self._stream(
             f"SELECT expert_ids FROM tokens WHERE {_phase_in(phase)} "
@@ -185,6 +185,20 @@ class Collection:
             return self.db.execute(sql, values).fetchnumpy()
         except duckdb.Error as error:
             raise TraceError(f"{self.path} is damaged: {_first_line(error)}") from None
+
+    def _traces_where(self, mode: str | None, labels: Mapping[str, str] | None) -> tuple[str, list[Any]]:
+        """A condition on ``traces``, and the values of its question marks."""
+        parts, values = ["true"], []
+        if mode is not None:
+            _expect(mode, self.query("SELECT DISTINCT mode FROM traces ORDER BY mode")["mode"], "mode")
+            parts.append("mode = ?")
+            values.append(mode)
+        for name, value in (labels or {}).items():
+            known = self.query("SELECT DISTINCT unnest(map_keys(labels)) AS name FROM traces ORDER BY name")["name"]
+            _expect(name, known, "label")
+            parts.append("labels[?] = ?")
+            values += [name, value]
+        return " AND ".join(parts), values
 
     def _stream(self, sql: str, values: list[Any]) -> Iterator[pa.RecordBatch]:
         try:
@@ -210,16 +224,9 @@ def _phase_rows(phase: str) -> str:
     return " + ".join(f"rows_{name}" for name in _phases(phase))
 
 
-def _traces_where(mode: str | None, labels: Mapping[str, str] | None) -> tuple[str, list[Any]]:
-    """A condition on ``traces``, and the values of its question marks."""
-    parts, values = ["true"], []
-    if mode is not None:
-        parts.append("mode = ?")
-        values.append(mode)
-    for name, value in (labels or {}).items():
-        parts.append("labels[?] = ?")
-        values += [name, value]
-    return " AND ".join(parts), values
+def _expect(name: str, known: Sequence[str], kind: str) -> None:
+    if name not in known:
+        raise BadValue(f"No trace has the {kind} {name!r}; there are {', '.join(map(str, known)) or 'none'}.")
 
 
 def _same(found: pa.Schema, wanted: pa.Schema) -> bool:

@@ -17,7 +17,7 @@ from analysis.contrast import MIN_COUNT, PERMUTATIONS, RATE, Contrast, contrast
 from analysis.findings import Finding, finding, in_words
 from analysis.recordings import Entry, Plan, plan
 from analysis.shares import MIN_ROWS, Shares, measure
-from analysis.sources import Reading, Sources, find_entries, modes_sampled_apart
+from analysis.sources import Reading, Sources, find_entries, sampled_apart
 from analysis.words import Words
 
 SHOWN = 20  # experts in the text
@@ -68,13 +68,11 @@ def compare_folders(
     """
     made = plan(find_entries(folders), by, phase, groups, cluster)
     found = compare_plan(made, by, control, cluster, permutations, seed, min_rows, min_count, confirmed)
-    apart = modes_sampled_apart(folders) if by == "mode" else []
-    cautions = tuple(
-        f"{folder}: the modes were sampled with different settings, which may cause a difference by itself; "
-        "record --same-sampling avoids it"
-        for folder in apart
-    )
-    return replace(found, cautions=cautions)
+    if not sampled_apart(made):
+        return found
+    avoid = "; record --same-sampling avoids it" if by == "mode" else ""
+    caution = f"the two sides were sampled with different settings, which may cause a difference by itself{avoid}"
+    return replace(found, cautions=(caution,))
 
 
 def compare_plan(
@@ -213,6 +211,12 @@ def _confirmation(found: Confirmation) -> dict[str, Any]:
     }
 
 
+def _reach(visible: int, tested: int) -> str:
+    if visible > tested:
+        return f"not even all {tested} tested experts together would be reported"
+    return f"at least {visible} of {tested} tested experts must reach it together to be reported"
+
+
 def _describe_confirmation(data: dict[str, Any]) -> list[str]:
     sizes = " and ".join(str(a) if a == b else f"{a} against {b}" for a, b in data["prompts"])
     lines = [
@@ -250,8 +254,7 @@ def describe(data: dict[str, Any], language: str = "en") -> str:
         f"{a} against {b}: {size}, {data['rows'][0]} and {data['rows'][1]} rows, phase {phases}, "
         f"control {data['control']}",
         f"{'all ' if data['exact'] else ''}{data['permutations']:,} {flips}, smallest attainable p "
-        f"{data['smallest_p']:.2g}: at least {data['fewest_visible']} of {data['tested']} tested experts must reach it "
-        "together to be reported",
+        f"{data['smallest_p']:.2g}: {_reach(data['fewest_visible'], data['tested'])}",
     ]
     if data["coverage"]:
         lines.append(f"the control could use {data['coverage'][0]:.0%} and {data['coverage'][1]:.0%} of the rows")

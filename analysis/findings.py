@@ -185,7 +185,6 @@ def _facts(found: Finding, say: Words) -> dict[str, str]:
         "tested": f"{found.tested:,}",
         "rate": f"{RATE:.0%}",
         "smallest": f"{found.smallest_p:.2g}",
-        "visible": f"{found.fewest_visible:,}",
         "whole": say(
             f"finding.layers.{'apart' if found.layers_reachable else 'too_few'}",
             apart=found.layers_apart,

@@ -33,6 +33,10 @@ class Arrays:
     start: int = 0
 
 
+SUM_TOLERANCE = 0.02
+"""How far weights in bfloat16 may be from their sum, and more."""
+
+
 @dataclass(frozen=True)
 class Tokens:
     """The tokens that were routed.
@@ -59,8 +63,8 @@ def to_trace(
     are filler throughout (-1, or the largest value of an unsigned type) at the end are cut.
 
     Raises:
-        BadValue: one sentence beginning with ``name``: shape, type, ids out of range, an expert twice in a row, or rows
-            that do not fit the tokens.
+        BadValue: one sentence beginning with ``name``: shape, type, ids out of range, an expert twice in a row, rows
+            that do not fit the tokens, or gate weights that do not sum to what the config says.
     """
     if not 0 <= arrays.start <= MAX_START:
         raise BadValue(f"{name} has its first row at token {arrays.start}; expected 0 to {MAX_START}.")
@@ -68,7 +72,7 @@ def to_trace(
     ids, weights = _without_padding(ids, weights, facts, name)
     _check_ids(ids, facts, arrays.start, name)
     if weights is not None:
-        weights = _checked_weights(weights, name)
+        weights = _checked_weights(weights, facts, name)
     rows = len(ids)
     n = arrays.start + rows if tokens is None else len(tokens.ids)
     if tokens is not None and n - arrays.start - rows not in (0, 1):
@@ -153,13 +157,22 @@ def _check_ids(ids: np.ndarray, facts: ConfigFacts, start: int, name: str) -> No
         raise BadValue(f"{name} holds zeros only: the engine sent no routing.")
 
 
-def _checked_weights(weights: np.ndarray, name: str) -> np.ndarray:
+def _checked_weights(weights: np.ndarray, facts: ConfigFacts, name: str) -> np.ndarray:
     if weights.dtype.kind != "f":
         raise BadValue(f"{name} has weights of type {weights.dtype}; expected floating point numbers.")
     with np.errstate(over="ignore"):
         stored = weights.astype(np.float16)
     if not np.isfinite(stored).all() or (stored < 0).any():
         raise BadValue(f"{name} has a weight that is negative, too large or not a number.")
+    sums = weights.astype(np.float64).sum(axis=2)
+    for position, layer in enumerate(facts.spec.layers):
+        apart = np.abs(sums[:, position] - layer.scale) > SUM_TOLERANCE * layer.scale
+        if layer.renormalised and apart.any():
+            row = int(np.argmax(apart))
+            raise BadValue(
+                f"{name} has weights that sum to {sums[row, position]:.4g} in row {row}, layer {layer.layer}; by the "
+                f"config they sum to {layer.scale:g}."
+            )
     return stored
 
 

@@ -34,7 +34,7 @@ from analysis.collection_format import (
 from analysis.errors import BadValue, TraceError
 from analysis.metrics import expert_counts
 from analysis.recordings import INDEX, NO_LABELS, read_index
-from analysis.storage import load
+from analysis.sources import load_recorded
 from analysis.trace import Origin, Phase, RouterSpec, RoutingTrace, Step
 
 ROW_GROUP = 16_384  # tokens; 19 MB of ids and weights at 48 layers × top-8
@@ -123,7 +123,7 @@ def _write(entries: list[tuple[Path, dict[str, Any]]], out: Path, summaries: boo
     counts = _Table(out, COUNTS + "/part-{:05d}.parquet", COUNTS_SCHEMA, 1 << 18, 1 << 25)
     try:
         for number, (path, entry) in enumerate(entries):
-            trace = load(path)
+            trace = load_recorded(path, entry)
             if spec is None or tokens is None:
                 spec = trace.spec
                 if not spec.layers:

@@ -21,7 +21,8 @@ NO_LABELS = frozenset(
      "answer_tokens", "finish_reason", "digest")
 )  # fmt: skip
 """Keys of an index line that are not labels."""
-PHASES = ("thinking", "answer")  # the sides of a comparison by phase
+PHASES = ("thinking", "answer")
+"""The sides of a comparison by phase; an index line has the text of either."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Entry:
         model: name of the model, with the quantization where there was one.
         line: everything the index says of it, labels included.
         number: of the trace in the collection that ``path`` lies in; None for a trace file.
+        provenance: what the trace says of itself, where it was read already; else None.
     """
 
     path: Path
@@ -43,6 +45,7 @@ class Entry:
     model: str
     line: dict[str, Any]
     number: int | None = None
+    provenance: dict[str, Any] | None = None
 
     def label(self, name: str) -> str | None:
         """The value of a label (or of ``mode``, ``model`` …) as text; None where the trace has none."""
@@ -109,6 +112,10 @@ def read_index(folder: Path, needed: Sequence[str] = (), whole_lines: bool = Fal
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError):
+        from analysis.collection_format import MANIFEST  # and with it pyarrow: only here
+
+        if (folder / MANIFEST).is_file():
+            raise BadValue(f"{folder} is a collection; give the recorded folder that it was packed from.") from None
         raise BadValue(f"{folder} is not a recording: it has no readable {INDEX}.") from None
     for number, line in enumerate(lines[:-1] if whole_lines else lines, 1):
         if not line.strip():
@@ -144,20 +151,6 @@ def index_entry(
         "digest": digest,
         **(labels or {}),
     }
-
-
-def sampled_apart(folders: Sequence[Path]) -> list[Path]:
-    """Folders that say they were recorded without the same sampling settings in both modes."""
-    apart = []
-    for folder in folders:
-        try:
-            settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
-            fixed = settings.get("same_sampling", True) or settings.get("forced")
-        except (OSError, ValueError, AttributeError, RecursionError):
-            continue
-        if not fixed and any(settings.get(name) is None for name in ("temperature", "top_p", "top_k")):
-            apart.append(folder)
-    return apart
 
 
 def plan(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -216,6 +217,8 @@ def _expect_ours(out: Path) -> None:
             raise BadValue(f"{out} is a folder; give --out a file name such as report.html.")
         if not out.parent.is_dir():
             raise BadValue(f"{out.parent} is not a folder, so {out.name} cannot be written there.")
+        if not os.access(out.parent, os.W_OK):
+            raise BadValue(f"{out} could not be written: {out.parent} is read-only.")
         if out.exists() and not out.is_file():
             raise BadValue(f"{out} is not a file that can be replaced; give --out a file name such as report.html.")
         if out.exists() and f'name="generator" content="{GENERATOR}"' not in _beginning(out):

@@ -21,6 +21,7 @@ from analysis.metrics import absent_experts, expert_counts, per_layer
 from analysis.recordings import INDEX, NO_LABELS, Entry, read_entries
 from analysis.report_provenance import Facts, together
 from analysis.report_sample import SummarySample
+from analysis.sources import load_recorded
 from analysis.statistic import Statistic
 from analysis.storage import load
 from analysis.trace import PHASE_GROUPS, Phase, RouterSpec, RoutingTrace
@@ -157,7 +158,7 @@ def gather(entries: Sequence[Entry], by: str, names: Sequence[str] = ()) -> Reco
         if names and by != "phase" and name not in names:
             beside += 1
             continue
-        trace = load(entry.path)
+        trace = load_recorded(entry.path, entry.line)
         spec = spec or trace.spec
         if not trace.spec.num_moe_layers:
             raise BadValue(f"{entry.path} comes from a dense model: it has no router to report on.")
@@ -191,7 +192,7 @@ def pair_lift(entries: Sequence[Entry], by: str, name: str, phase: str, layer: i
     n = 0
     for entry in entries:
         if _group_of(entry, by) == name:
-            trace = load(entry.path)
+            trace = load_recorded(entry.path, entry.line)
             position, rows = trace.spec.position(layer), np.flatnonzero(trace.rows_in(phase))
             spec = RouterSpec((trace.spec.layers[position],))
             both = both + count_pairs(trace.expert_ids[rows][:, [position]], spec.num_experts)

@@ -1,15 +1,14 @@
 """What a comparison reads of one trace: from its file, or from a collection, where no trace is opened.
 
-Knows recorded folders and collections. Does not know the two sides of a comparison (``recordings.plan``) or what is
-computed (``shares``).
+Knows recorded folders and collections. Does not know what is computed (``shares``).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -18,11 +17,12 @@ from analysis.collection_format import MANIFEST, TRACES
 from analysis.collection_rows import CollectionRows
 from analysis.errors import BadValue, TraceError
 from analysis.metrics import expert_counts
-from analysis.recordings import Entry, model_name, read_entries, sampled_apart
-from analysis.storage import load
+from analysis.recordings import INDEX, PHASES, Entry, Plan, model_name, read_entries
+from analysis.storage import load, read_provenance
 from analysis.trace import PHASE_GROUPS, RouterSpec, RoutingTrace
 
-SAMPLING = ("temperature", "top_p", "top_k", "min_p", "presence_penalty", "repetition_penalty")
+DRAWING = ("top_p", "top_k", "min_p")
+PENALTIES = ("presence_penalty", "repetition_penalty")
 
 
 class Reading(Protocol):
@@ -102,7 +102,7 @@ class Sources:
             TraceError: the file or the collection is missing or damaged; it is named.
         """
         if entry.number is None:
-            return TraceReading(load(entry.path))
+            return TraceReading(load_recorded(entry.path, entry.line))
         folder = entry.path.parent
         if folder not in self._collections:
             self._collections[folder] = CollectionRows(Collection.open(folder))
@@ -117,12 +117,24 @@ class Sources:
         self._collections.clear()
 
 
-def find_entries(folders: Sequence[Path]) -> list[Entry]:
-    """Every trace of recorded folders and collections, in the order of the file names (then of the folders), so that a
-    recording and its collection give the same numbers.
+def load_recorded(path: Path, line: Mapping[str, Any]) -> RoutingTrace:
+    """The trace of a line of an index.
 
     Raises:
-        BadValue: a folder is neither, or an index is damaged.
+        TraceError: as ``storage.load``; or it holds another answer than the line says.
+    """
+    trace = load(path)
+    if any(line.get(phase, said := trace.text_of(phase)) != said for phase in PHASES):
+        raise TraceError(f"{path} holds another answer than {INDEX} says; it was replaced, or mixed up with another.")
+    return trace
+
+
+def find_entries(folders: Sequence[Path]) -> list[Entry]:
+    """Every trace of recorded folders and collections, in the order of the file names (then of the folders), so that a
+    recording and its collection give the same numbers. What is named twice is read once.
+
+    Raises:
+        BadValue: a folder is neither, an index is damaged, or two places hold the same recording.
         TraceError: a collection is damaged.
     """
     entries: list[Entry] = []
@@ -130,13 +142,46 @@ def find_entries(folders: Sequence[Path]) -> list[Entry]:
         entries += _collected(folder) if (folder / MANIFEST).is_file() else read_entries([folder])
     if not entries:
         raise BadValue(f"{', '.join(map(str, folders))} holds no trace yet.")
-    return sorted(entries, key=lambda entry: entry.path.name)
+    once = {(entry.path.resolve(), entry.number): entry for entry in entries}
+    return sorted(_refuse_copies(list(once.values())), key=lambda entry: entry.path.name)
 
 
-def modes_sampled_apart(folders: Sequence[Path]) -> list[Path]:
-    """Folders whose modes were sampled with different settings, as far as they say so."""
-    collections = [folder for folder in folders if (folder / MANIFEST).is_file()]
-    return [*sampled_apart([f for f in folders if f not in collections]), *filter(_collected_apart, collections)]
+def _refuse_copies(entries: list[Entry]) -> list[Entry]:
+    """``entries``, if no two of them are one recording in two places: it would count twice."""
+    found: dict[str, list[Entry]] = {}
+    for entry in entries:
+        others = found.setdefault(json.dumps(entry.line, sort_keys=True), [])
+        for other in others:
+            if _provenance(other) == _provenance(entry):
+                raise BadValue(
+                    f"{other.path.parent} and {entry.path.parent} hold the same recording ({entry.path.name}); "
+                    "name one of them."
+                )
+        others.append(entry)
+    return entries
+
+
+def sampled_apart(made: Plan) -> bool:
+    """Whether the two sides were sampled with different settings, as far as their traces say so.
+
+    Raises:
+        TraceError: a file is missing or damaged.
+    """
+    sides = [{_sampling(entry) for unit in made.units for entry in unit.sides[side]} - {""} for side in range(2)]
+    return all(sides) and sides[0] != sides[1]
+
+
+def _sampling(entry: Entry) -> str:
+    """The settings that had an effect, as text; "" where the trace names none. Greedy decoding draws nothing."""
+    found = _provenance(entry).get("sampling")
+    if not isinstance(found, dict):
+        return ""
+    of_drawing = () if found.get("temperature") == 0 else DRAWING
+    return json.dumps([found.get(name) for name in ("temperature", *of_drawing, *PENALTIES)])
+
+
+def _provenance(entry: Entry) -> dict[str, Any]:
+    return read_provenance(entry.path) if entry.provenance is None else entry.provenance
 
 
 def _collected(folder: Path) -> list[Entry]:
@@ -147,19 +192,8 @@ def _collected(folder: Path) -> list[Entry]:
         for number, file, prompt, line, provenance in zip(*found.values(), strict=True):
             data, facts = json.loads(line), json.loads(provenance)
             model = model_name(str(facts.get("model") or folder), facts.get("quantization"))
-            entries.append(Entry(folder / file, prompt, str(data.get("digest", prompt)), model, data, int(number)))
+            digest = str(data.get("digest", prompt))
+            entries.append(Entry(folder / file, prompt, digest, model, data, int(number), facts))
     except (ValueError, TypeError, AttributeError, RecursionError):
         raise TraceError(f"{folder} is damaged: {TRACES} does not describe its traces.") from None
     return entries
-
-
-def _collected_apart(folder: Path) -> bool:
-    with Collection.open(folder) as collection:
-        column = "provenance->'sampling'"
-        found = collection.query(f"SELECT DISTINCT mode, {column} FROM traces WHERE ({column}) IS NOT NULL")
-    by_mode: dict[str, set[str]] = {}
-    for mode, text in zip(*found.values(), strict=True):
-        sampling = json.loads(text)
-        if isinstance(sampling, dict):
-            by_mode.setdefault(mode, set()).add(json.dumps([sampling.get(name) for name in SAMPLING]))
-    return len({frozenset(settings) for settings in by_mode.values()}) > 1

@@ -103,6 +103,25 @@ def load(path: str | os.PathLike[str]) -> RoutingTrace:
     return from_bytes(data, _shown(path))
 
 
+def read_provenance(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What a trace file says of where it comes from; its arrays are not read.
+
+    Raises:
+        TraceError: as ``load``, as far as the file was read.
+    """
+    path = Path(path)
+    try:
+        with open(path, "rb") as file:
+            size = file.read(8)
+            data = size + file.read(min(int.from_bytes(size, "little"), path.stat().st_size) + 2)
+        found = _read_header(data).get("provenance")
+    except (OSError, ValueError) as error:
+        raise TraceError(f"{_shown(path)} could not be read: {_reason(error)}.") from None
+    except TraceError as error:
+        raise TraceError.said("cannot_open", name=_shown(path), why=error) from None
+    return found if isinstance(found, dict) else {}
+
+
 def to_bytes(trace: RoutingTrace) -> bytes:
     """The content of a trace file.
 

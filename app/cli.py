@@ -12,12 +12,11 @@ import io
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
 from analysis.errors import BadValue, ModelError, UserError
 from app import cli_files
-from app.cli_files import print_json, print_text
+from app.cli_files import a_path, print_json, print_text
 
 
 class _Parser(argparse.ArgumentParser):
@@ -46,8 +45,8 @@ def parser() -> argparse.ArgumentParser:
     check.add_argument("--json", action="store_true", help="print JSON")
 
     record = commands.add_parser("record", help="answer (or route) every prompt of a file and keep the traces")
-    record.add_argument("prompts", metavar="PROMPTS", type=Path, help=".txt (one a line) or .jsonl (prompt, messages)")
-    record.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder for the traces and index.jsonl")
+    record.add_argument("prompts", metavar="PROMPTS", type=a_path, help=".txt (a prompt a line) or .jsonl")
+    record.add_argument("--out", metavar="DIR", type=a_path, required=True, help="folder of the traces and index.jsonl")
     record.add_argument("--model", help="folder or hub name (default: the bundled model)")
     _add_engine(record)
     record.add_argument("--quantize", choices=("4bit", "8bit"), help="quantize the weights while loading")
@@ -86,7 +85,7 @@ def parser() -> argparse.ArgumentParser:
     noise.add_argument(
         "model", metavar="M", nargs="?", default="", help="folder or hub name (default: the bundled model)"
     )
-    noise.add_argument("--text", metavar="FILE", type=Path, help="the text to route (default: one of our own)")
+    noise.add_argument("--text", metavar="FILE", type=a_path, help="the text to route (default: one of our own)")
     noise.add_argument("--quantize", choices=("4bit", "8bit"), help="also compare with the model quantized")
     noise.add_argument("--one-dtype", action="store_true", help="make no copy of the model in another dtype")
     noise.add_argument("--json", action="store_true", help="print JSON")
@@ -184,7 +183,8 @@ def _noise(arguments: argparse.Namespace) -> int:
         try:
             text = arguments.text.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise BadValue(f"{arguments.text} cannot be read as text: {error}.") from None
+            reason = getattr(error, "strerror", None) or "it is not UTF-8"
+            raise BadValue(f"{arguments.text} cannot be read as text: {reason}.") from None
     found = measure_noise(arguments.model, text, arguments.quantize or "", not arguments.one_dtype)
     if arguments.json:
         print_json(found)
@@ -208,7 +208,7 @@ def _noise(arguments: argparse.Namespace) -> int:
 def _record(arguments: argparse.Namespace) -> int:
     from app.engine.base import RouterEdit
     from app.engine.prompts import read_prompts
-    from app.engine.recording import RecordJob, run_job
+    from app.engine.recording import RecordJob, expect_usable, run_job
 
     prompts = read_prompts(arguments.prompts)
     job = RecordJob(
@@ -228,6 +228,7 @@ def _record(arguments: argparse.Namespace) -> int:
         edits=tuple(RouterEdit.parse(text) for text in arguments.edit),
         shard=_shard(arguments.shard),
     )
+    expect_usable(job)
     from app.engine.opening import open_engine
 
     engine = open_engine(arguments.model or "", arguments.quantize or "", arguments.compile)

@@ -10,47 +10,54 @@ import json
 from pathlib import Path
 from typing import Any
 
-from analysis.errors import BadValue
+from analysis.errors import BadValue, TraceError
 from analysis.trace import PHASE_GROUPS
+
+
+def a_path(text: str) -> Path:
+    """A path that was given; ``Path("")`` would be the folder one happens to be in."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty; give a name")
+    return Path(text)
 
 
 def add_parsers(commands: Any) -> None:
     """Their arguments, each command a parser of its own."""
     compare = commands.add_parser("compare", help="test which experts two groups of recordings use differently")
     compare.add_argument(
-        "folders", metavar="DIR", type=Path, nargs="+", help="folders of record, or of pack; several are joined"
+        "folders", metavar="DIR", type=a_path, nargs="+", help="folders of record, or of pack; several are joined"
     )
     _add_comparison(compare)
     compare.add_argument("--json", action="store_true", help="print JSON")
 
     report = commands.add_parser("report", help="write one offline HTML file on recordings, compared where they can be")
     report.add_argument(
-        "places", metavar="DIR", type=Path, nargs="+", help="folders of record, or trace files; several are joined"
+        "places", metavar="DIR", type=a_path, nargs="+", help="folders of record, or trace files; several are joined"
     )
-    report.add_argument("--out", metavar="REPORT.html", type=Path, required=True, help="the file to write")
+    report.add_argument("--out", metavar="REPORT.html", type=a_path, required=True, help="the file to write")
     _add_comparison(report)
     report.add_argument("--title", metavar="TEXT", default="", help="heading of the report (default: what is compared)")
     report.add_argument("--json", action="store_true", help="print JSON: what was written")
 
     show = commands.add_parser("show", help="print what a trace holds")
-    show.add_argument("trace", metavar="TRACE", type=Path, help="a .safetensors file of record or of the page")
+    show.add_argument("trace", metavar="TRACE", type=a_path, help="a .safetensors file of record or of the page")
     show.add_argument("--phase", choices=tuple(PHASE_GROUPS), default="all", help="rows that count (default: all)")
     show.add_argument("--json", action="store_true", help="print JSON")
 
     pack = commands.add_parser("pack", help="write recordings as one folder of Parquet, for any number of traces")
-    pack.add_argument("folders", metavar="DIR", type=Path, nargs="+", help="a folder of record, or its shards")
-    pack.add_argument("--out", metavar="COLLECTION", type=Path, required=True, help="the folder to make")
+    pack.add_argument("folders", metavar="DIR", type=a_path, nargs="+", help="a folder of record, or its shards")
+    pack.add_argument("--out", metavar="COLLECTION", type=a_path, required=True, help="the folder to make")
     pack.add_argument("--summaries", action="store_true", help="also keep entropy, margin and top-k mass")
     pack.add_argument("--json", action="store_true", help="print JSON")
 
     importing = commands.add_parser("import", help="make a trace of routing arrays that came from elsewhere")
-    importing.add_argument("file", metavar="FILE", type=Path, help=".npy, .npz, an answer in .json, a recorder's .pt")
+    importing.add_argument("file", metavar="FILE", type=a_path, help=".npy, .npz, an answer in .json, a recorder's .pt")
     importing.add_argument(
         "--from", dest="source", choices=("vllm", "sglang", "npz"), required=True, help="who made it"
     )
-    importing.add_argument("--spec", metavar="CONFIG.json", type=Path, required=True, help="the model's config.json")
-    importing.add_argument("--tokens", metavar="FILE", type=Path, help="JSON: token ids, or an object with token_ids")
-    importing.add_argument("--out", metavar="TRACE", type=Path, required=True, help="the trace file to write")
+    importing.add_argument("--spec", metavar="CONFIG.json", type=a_path, required=True, help="the model's config.json")
+    importing.add_argument("--tokens", metavar="FILE", type=a_path, help="JSON: token ids, or an object with token_ids")
+    importing.add_argument("--out", metavar="TRACE", type=a_path, required=True, help="the trace file to write")
     importing.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -149,8 +156,13 @@ def _import(arguments: argparse.Namespace) -> int:
     from analysis.config_spec import read_config
     from analysis.import_files import read_arrays, read_tokens
     from analysis.imports import to_trace
-    from analysis.storage import save
+    from analysis.storage import read_provenance, save
 
+    try:
+        if arguments.out.exists():
+            read_provenance(arguments.out)
+    except TraceError:
+        raise BadValue(f"{arguments.out} exists and is not a trace; choose another name or remove it.") from None
     facts = read_config(arguments.spec)
     if arguments.source == "sglang" and arguments.file.suffix == ".pt":
         from app.engine.dumps import read_dump

@@ -265,6 +265,9 @@ def test_malformed_prompt_files(run, tmp_path, content, complaint):
         ("record", "missing.txt", "--out", "x"),
         ("record", "prompts.csv", "--out", "x"),
         ("record", __file__, "--out", "x"),
+        ("record", __file__, "--out", ""),
+        ("show", ""),
+        ("noise", "--text", "/no/such/text"),
         ("compare", "x" * 5000),
         ("report", "x" * 5000, "--out", "x"),
         ("pack", "x", "--out", "x" * 5000),
@@ -366,6 +369,8 @@ def test_import_then_show(run, tmp_path):
         ("import", tmp_path / "ids.npy", "--from", "npz", "--spec", tmp_path / "tokens.json", "--out", out),
         ("import", tmp_path / "ids.npy", "--from", "tensorflow", *spec, "--out", out),
         ("import", tmp_path / "ids.npy", "--from", "npz", *spec, "--out", tmp_path / "no" / "folder"),
+        ("import", tmp_path / "ids.npy", "--from", "npz", *spec, "--out", tmp_path / "tokens.json"),
     ):
         code, printed, err = run(*bad)
         assert code == 2 and printed == "" and err.count("\n") == 1
+    assert "exists and is not a trace" in err and json.loads((tmp_path / "tokens.json").read_text()) == tokens

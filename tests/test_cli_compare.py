@@ -96,10 +96,11 @@ def test_confirmation_is_in_the_json_and_in_the_text(run, folder):
 
 def test_hardly_anything_is_no_fault_and_other_sampling_is_said(run, tmp_path):
     def short(number, line):
-        return make_trace(rows=14, layers=2, experts=64, seed=number, thinking=line["mode"] == "thinking")
+        thinking = line["mode"] == "thinking"
+        made = make_trace(rows=14, layers=2, experts=64, seed=number, thinking=thinking)
+        return made.with_provenance(sampling={"temperature": 0.6 if thinking else 0.7})
 
     few = write_recording(tmp_path / "few", both_modes(2), short)
-    (few / "settings.json").write_text(json.dumps({"model": "m", "same_sampling": False, "temperature": None}))
     data = json.loads(run("compare", few, "--json")[1])
     assert data["tested"] == data["significant"] == 0 and data["experts"] == []
     assert "Nothing could be tested" in data["sentences"]["en"][0]

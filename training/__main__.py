@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import random
 import signal
 import subprocess
@@ -77,6 +78,17 @@ def finish(run: Path, to: Path, n: int) -> None:
     print(f"finished: model and card in {to}, figures in {figures}")
 
 
+def more_than_nothing(text: str) -> float:
+    """
+    Raises:
+        ValueError: it is no number above 0.
+    """
+    number = float(text)
+    if not 0 < number < math.inf:
+        raise ValueError
+    return number
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m training", description="Train, measure and export the bundled model, stage by stage."
@@ -84,7 +96,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("stages", nargs="*", metavar="STAGE", help=f"only these, of: {', '.join(STAGES)}, finish")
     parser.add_argument("--out", type=Path, default=Path("build/training"), help="folder for logs and checkpoints")
     parser.add_argument("--to", type=Path, default=BUNDLED, help="folder of the finished model")
-    parser.add_argument("--scale", type=float, default=1.0, help="of every stage's minutes; 0.02 is a quick try")
+    parser.add_argument(
+        "--scale", type=more_than_nothing, default=1.0, help="of every stage's minutes; 0.02 is a quick try"
+    )
     parser.add_argument("--n", type=int, default=200, help="held-out problems per task and mode")
     parser.add_argument("--seed", type=int, default=Recipe.seed)
     given = parser.parse_args(arguments)

@@ -7,9 +7,16 @@ of how the model was trained or measured; the card's figures come from the JSON 
 import argparse
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
-from transformers import AutoTokenizer, GenerationConfig, Qwen3MoeConfig, Qwen3MoeForCausalLM
+from transformers import (
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedTokenizerBase,
+    Qwen3MoeConfig,
+    Qwen3MoeForCausalLM,
+)
 
 from training.card import model_card
 
@@ -40,10 +47,23 @@ def export(stage: Path, to: Path = BUNDLED, figures: Path | None = None) -> None
         eos_token_id=[tokenizer.eos_token_id, tokenizer.pad_token_id],
         pad_token_id=tokenizer.pad_token_id,
     )
-    staging = stage / "export"
-    staging.mkdir(exist_ok=True)
-    for old in staging.iterdir():
-        old.unlink()
+    with TemporaryDirectory() as made:
+        staging = Path(made)
+        _write(model, tokenizer, stage, staging, figures)
+        to.mkdir(parents=True, exist_ok=True)
+        names = {path.name for path in staging.iterdir()}
+        for path in staging.iterdir():
+            partial = to / f".{path.name}.partial"
+            partial.write_bytes(path.read_bytes())
+            partial.replace(to / path.name)
+    for path in to.iterdir():
+        if path.name not in names:
+            path.unlink()
+
+
+def _write(
+    model: Qwen3MoeForCausalLM, tokenizer: PreTrainedTokenizerBase, stage: Path, staging: Path, figures: Path | None
+) -> None:
     model.save_pretrained(staging, max_shard_size=LARGEST_FILE)
     tokenizer.save_pretrained(staging)
     _name_experts_as_qwen3(staging / "config.json")
@@ -57,15 +77,6 @@ def export(stage: Path, to: Path = BUNDLED, figures: Path | None = None) -> None
         note.read_text(encoding="utf-8") if note.exists() else "",
     )
     (staging / "README.md").write_text(card, encoding="utf-8")
-    to.mkdir(parents=True, exist_ok=True)
-    names = {path.name for path in staging.iterdir()}
-    for path in staging.iterdir():
-        partial = to / f".{path.name}.partial"
-        partial.write_bytes(path.read_bytes())
-        partial.replace(to / path.name)
-    for path in to.iterdir():
-        if path.name not in names:
-            path.unlink()
 
 
 def _name_experts_as_qwen3(path: Path) -> None:

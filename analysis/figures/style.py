@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import plotly.graph_objects as go
 
+from analysis.errors import BadValue
 from analysis.statistic import Statistic
 from analysis.words import Words
 
@@ -76,6 +77,8 @@ def scale(colours: Sequence[str]) -> list[list[Any]]:
 
 def figure(title: str, subtitle: str, theme: Theme, plot_height: int, *, below: int = 0) -> go.Figure:
     """An empty figure: its title, ``plot_height`` pixels, the axis, and ``below`` pixels for a bar or a legend."""
+    if theme not in INK:
+        raise BadValue(f"Unknown theme {str(theme)[:40]!r}; choose from {', '.join(INK)}.")
     head, lines = wrap(title), wrap_facts(subtitle)
     top = 18 * len(head) + 16 * len(lines) + 32
     ink = INK[theme]

@@ -332,8 +332,13 @@ class Engine(Protocol):
         ...
 
 
+def _plain(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}"
+
+
 def _in_range(name: str, value: float, low: float, high: float, *, open_low: bool = False) -> None:
     bad = isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high
     if bad or (open_low and value == low):
-        bounds = f"{'more than' if open_low else 'from'} {low:g} {'and at most' if open_low else 'to'} {high:g}"
+        least, most = ("more than", "and at most") if open_low else ("from", "to")
+        bounds = f"{least} {_plain(low)} {most} {_plain(high)}"
         raise BadValue(f"{name} must be a number {bounds}, not {str(value)[:60]}.")

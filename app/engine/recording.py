@@ -5,6 +5,7 @@ Knows prompts, engines and a folder. Does not know the command line; progress go
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -63,6 +64,25 @@ class RecordJob:
         """``usual`` with what is set here."""
         given: dict[str, Any] = {"temperature": self.temperature, "top_p": self.top_p, "top_k": self.top_k}
         return replace(usual, max_tokens=self.max_new_tokens, **{k: v for k, v in given.items() if v is not None})
+
+
+def expect_usable(job: RecordJob) -> None:
+    """What can be known of the folder before a model is loaded for it; it is left as it is.
+
+    Raises:
+        BadValue: it cannot be written to, or holds a recording with other settings.
+    """
+    near = job.out
+    try:
+        while not near.exists():
+            near = near.parent
+        if not near.is_dir() or not os.access(near, os.W_OK):
+            reason = errno.EROFS if near.is_dir() else errno.ENOTDIR
+            raise OSError(reason, os.strerror(reason))
+        if (kept := job.out / SETTINGS).exists():
+            _expect_same(job.out, json.loads(kept.read_text(encoding="utf-8")), _settings(job))
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        raise _unusable(job.out, error) from None
 
 
 def run_job(
@@ -159,10 +179,7 @@ def _request(engine: LocalEngine, job: RecordJob, prompt: Prompt, mode: str, sam
 
 def _open_folder(engine: LocalEngine, job: RecordJob) -> dict[str, str]:
     """Make the folder, or take up the recording in it. Returns file → digest of the prompt of what is complete."""
-    apart = ("out", "shard", "samples", "modes", *(OF_GENERATING if job.forced else ()))
-    settings = {k: v for k, v in asdict(job).items() if k not in apart}
-    facts = engine.provenance()
-    settings["edits"] = [edit_text(asdict(e)) for e in job.edits]
+    settings, facts = _settings(job), engine.provenance()
     settings["model"] = str(Path(engine.name).resolve()) if Path(engine.name).is_dir() else engine.name
     settings |= {"revision": facts["revision"], "quantization": facts["quantization"]}
     kept, index = job.out / SETTINGS, job.out / INDEX
@@ -177,8 +194,17 @@ def _open_folder(engine: LocalEngine, job: RecordJob) -> dict[str, str]:
             storage.write_whole(kept, text.encode())
         return _read_index(index)
     except (OSError, ValueError, AttributeError, RecursionError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise BadValue(f"{job.out} cannot be used for a recording: {reason}.") from None
+        raise _unusable(job.out, error) from None
+
+
+def _settings(job: RecordJob) -> dict[str, Any]:
+    apart = ("out", "shard", "samples", "modes", *(OF_GENERATING if job.forced else ()))
+    settings = {k: v for k, v in asdict(job).items() if k not in apart}
+    return settings | {"edits": [edit_text(asdict(e)) for e in job.edits]}
+
+
+def _unusable(out: Path, error: Exception) -> BadValue:
+    return BadValue(f"{out} cannot be used for a recording: {getattr(error, 'strerror', None) or error}.")
 
 
 def _expect_same(out: Path, before: dict[str, Any], settings: dict[str, Any]) -> None:

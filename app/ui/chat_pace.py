@@ -28,8 +28,8 @@ NAMES = {AT_ONCE: "pace_all", STEP: "pace_step"}
 
 @dataclass(frozen=True)
 class PaceFields:
-    """Components; ``next`` and ``drawn`` are seen only where tokens are shown one at a time, and ``next`` can be pressed
-    only while there is something to come."""
+    """Components; ``next`` and ``drawn`` are seen only where tokens are shown one at a time, and ``next`` works only
+    while there is something to come."""
 
     pace: gr.Radio
     next: gr.Button

@@ -86,7 +86,7 @@ def parting_line(arm: Arm, base: Arm, words: Words) -> str:
     if at is None:
         return words("tabs.experiment.same_text" if arm.reason else "tabs.experiment.same_so_far")
     here, there = (_token_text(one, at, words) for one in (arm, base))
-    return words("tabs.experiment.parts_at", n=at + 1, all=len(base.tokens), here=here, there=there)
+    return words("tabs.experiment.parts_at", n=at, last=len(base.tokens) - 1, here=here, there=there)
 
 
 def _token_text(arm: Arm, index: int, words: Words) -> str:

@@ -22,6 +22,7 @@ from analysis.statistic import Statistic
 from analysis.words import Words
 
 ROWS = 8  # lines of a table or a list
+FEW = 30  # tokens, below which a share is marked
 NEAR = 5
 
 
@@ -47,14 +48,16 @@ def shares(found: Sequence[tuple[str, str, Statistic]], words: Words) -> str:
     lines = []
     for label, phase, share in found:
         value, chance = float(share.values), float(np.asarray(share.chance))
-        few = f" <span title='{html.escape(words('figures.sample.few'))}'>△</span>" if share.n < 30 else ""
+        few = f" <span title='{html.escape(words('figures.sample.few'))}'>△</span>" if share.n < FEW else ""
         lines.append(
             f"<tr><th scope='row'>{html.escape(label)}</th>"
             f"<td class='xp-bar-cell'>{_bar(value, chance, top, phase)}</td>"
             f"<td>{style.percent(value)}</td><td>{_times(value, chance)}</td><td>{share.n:,}{few}</td></tr>"
         )
     columns = ("", "", words("tabs.experts.share"), words("tabs.experts.ratio"), words("tabs.experts.n"))
-    return _table(columns, lines)
+    scarce = any(share.n < FEW for *_, share in found)
+    note = f"<p class='hint'>△: {html.escape(words('figures.sample.few'))} (n &lt; {FEW})</p>" if scarce else ""
+    return _table(columns, lines) + note
 
 
 def snippet_list(

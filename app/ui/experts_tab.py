@@ -100,7 +100,7 @@ def build(services: Services, words: Words) -> ExpertsTab:
             min_width=150,
             elem_id="experts-sort",
         )
-    status = gr.HTML(status_html(words("tabs.empty")), elem_id="experts-message", js_on_load=None)
+    status = gr.HTML(status_html(words("tabs.loading")), elem_id="experts-message", js_on_load=None)
     with gr.Column(visible=False) as body:
         about = gr.HTML(elem_id="experts-about", js_on_load=None)
         with gr.Row(elem_id="experts-find", equal_height=True):

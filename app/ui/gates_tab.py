@@ -37,7 +37,7 @@ class GatesTab:
 
 def build(services: Services, words: Words) -> GatesTab:
     common.hint(words("tabs.gates.intro"))
-    status = gr.HTML(status_html(words("tabs.empty")), elem_id="gates-message", js_on_load=None)
+    status = gr.HTML(status_html(words("tabs.loading")), elem_id="gates-message", js_on_load=None)
     with gr.Column(visible=False) as body:
         with gr.Row():
             phase = common.phase_dropdown(words, elem_id="gates-phase")

@@ -20,6 +20,7 @@ import gradio as gr
 from analysis.errors import UserError
 from analysis.trace import RoutingTrace
 from analysis.words import Words
+from app.engine.catalogue import Shipped
 from app.server.store import TraceStore
 from app.ui.chat import status_html
 from app.ui.context import Services, Shared
@@ -95,16 +96,15 @@ def build(services: Services, words: Words) -> LibraryTab:
     return LibraryTab(shelf, listing, *build_carriers(), shown, downloads, saved, about, upload, opened)
 
 
-def shown_html(trace_id: str, trace: RoutingTrace | None, words: Words) -> str:
+def shown_html(title: str, trace: RoutingTrace | None, words: Words) -> str:
     """Which recording the views show: its prompt, mode, tokens and model."""
     heading = f"<h4>{html.escape(words('library.shown'))}</h4>"
     if trace is None:
         return f"{heading}<p class='shown-none'>{html.escape(words('library.shown_none'))}</p>"
     mode = words(f"library.mode.{cards.mode_of(trace)}")
     facts = [mode, words("library.tokens", n=trace.num_tokens), cards.model_of(trace), cards.shape(trace, words)]
-    title = cards.title_of(trace)[:200] or words("library.untitled")
     return (
-        f"{heading}<p class='shown-prompt' dir='auto'>{html.escape(title)}</p>"
+        f"{heading}<p class='shown-prompt' dir='auto'>{html.escape(title[:200] or words('library.untitled'))}</p>"
         f"<p class='shown-facts'>{html.escape(' · '.join(filter(None, facts)))}</p>"
     )
 
@@ -115,13 +115,23 @@ def label_of(trace_id: str, shelf: Shelf, services: Services, words: Words) -> s
         trace = services.store.peek(trace_id)
     except UserError:
         return words("library.label.gone")
-    item, along = find(shelf, trace_id), next((r for r in services.recordings if r.id == trace_id), None)
+    item, along = find(shelf, trace_id), _along(trace_id, services)
+    title = title_of(trace_id, trace, services, words)[:80]
     if along and along.stage:
-        stage = cards.stage_name(along.stage, words)
-        return words("library.label.stage", stage=stage, prompt=cards.title_of(trace)[:80])
+        return words("library.label.stage", stage=cards.stage_name(along.stage, words), prompt=title)
     kind = "shipped" if along else item.kind if item else "file"
     mode = words(f"library.mode.{cards.mode_of(trace)}")
-    return words(f"library.label.{kind}", prompt=cards.title_of(trace)[:80], mode=mode)
+    return words(f"library.label.{kind}", prompt=title, mode=mode)
+
+
+def title_of(trace_id: str, trace: RoutingTrace, services: Services, words: Words) -> str:
+    """As its card says: what was asked, or the name of a text that every stage of training read."""
+    along = _along(trace_id, services)
+    return cards.text_name(along.prompt, words) if along and along.stage else cards.title_of(trace)
+
+
+def _along(trace_id: str, services: Services) -> Shipped | None:
+    return next((recording for recording in services.recordings if recording.id == trace_id), None)
 
 
 def noted(trace_id: Any, shelf: Shelf, conversation: Conversation, store: TraceStore) -> Shelf:
@@ -194,7 +204,8 @@ def wire(
         trace = trace_or_none(trace_id)
         about = "" if trace is None else files.provenance_html(trace, words)
         able = [gr.update(interactive=trace is not None)] * len(buttons)
-        return shelf_now, content(kept, trace_id, services, words), shown_html(trace_id, trace, words), about, *able
+        title = "" if trace is None else title_of(trace_id, trace, services, words)
+        return shelf_now, content(kept, trace_id, services, words), shown_html(title, trace, words), about, *able
 
     def trace_or_none(trace_id: Any) -> RoutingTrace | None:
         try:

@@ -39,7 +39,7 @@ class LoadTab:
 
 def build(services: Services, words: Words) -> LoadTab:
     common.hint(words("tabs.load.intro"))
-    status = gr.HTML(status_html(words("tabs.empty")), elem_id="load-message", js_on_load=None)
+    status = gr.HTML(status_html(words("tabs.loading")), elem_id="load-message", js_on_load=None)
     with gr.Column(visible=False) as body:
         with gr.Row():
             phase = common.phase_dropdown(words, elem_id="load-phase")

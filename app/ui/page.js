@@ -21,13 +21,15 @@
   }
   here.lang = here.dataset.lang = current;
 
-  // A language's link keeps the rest of the address, such as the recording that it names.
+  // A language's link keeps the rest of the address, such as the recording that it names. Another page knows nothing of
+  // this page's chat: where there is one, the link opens beside it.
   const keepQuery = (event) => {
     const link = event.target instanceof Element && event.target.closest(".languages a");
     if (!link) return;
     const query = new URLSearchParams(location.search);
     query.delete("lang");
     link.search = query;
+    link.target = document.querySelector("#chat [data-testid=user]") ? "_blank" : "";
   };
   for (const kind of ["click", "auxclick"]) document.addEventListener(kind, keepQuery);
 

@@ -80,7 +80,7 @@ class TokenView:
 
 
 def build(services: Services, words: Words) -> TokenTab:
-    status = gr.HTML(status_html(words("tabs.empty")), elem_id="token-message", js_on_load=None)
+    status = gr.HTML(status_html(words("tabs.loading")), elem_id="token-message", js_on_load=None)
     with gr.Column(visible=False) as head:
         common.hint(words("tabs.token.pick"))
         with gr.Row():
@@ -144,7 +144,7 @@ def token_view(trace: RoutingTrace, token: int, layer: int, words: Words, theme:
     about = words(
         "tabs.token.about" if gates is not None else "tabs.token.no_row",
         token=token,
-        count=trace.num_tokens,
+        last=trace.num_tokens - 1,
         phase=words(f"figures.phase.{phase}"),
         origin=words(f"tabs.origin.{Origin(int(trace.origin[token])).label}"),
     )

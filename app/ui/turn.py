@@ -184,15 +184,24 @@ def _progress_line(turn: Turn, say: Say, held: bool) -> str:
     counts = {
         "thinking": turn.thinking_tokens,
         "answer": turn.answer_tokens,
-        "speed": f"{turn.tokens_per_second:.0f}" if turn.tokens_per_second else "–",
+        "speed": _speed(turn.tokens_per_second),
         "seconds": f"{turn.seconds:.1f}",
     }
     if turn.done:
         name = turn.finish_reason if turn.finish_reason in ("length", "stopped", "interrupted", "error") else "stop"
-        return f"{say('ended_' + name)} {say('counts_done', **counts)}"
+        ended = say("ended_" + name)
+        return (
+            f"{ended} {say('counts_done', **counts)}"
+            if turn.thinking_tokens or turn.answer_tokens
+            else ended.rstrip(" ·")
+        )
     if not turn.thinking_tokens and not turn.answer_tokens:
         return say("step_ready" if held else "reading")
     return say("counts", **counts)
+
+
+def _speed(rate: float) -> str:
+    return "–" if not rate else f"{rate:.0f}" if rate >= 9.95 else f"{rate:.1f}"
 
 
 def _failed(

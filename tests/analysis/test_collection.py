@@ -73,10 +73,14 @@ def test_load_by_mode_and_label(packed, traces):
     found = packed.load("generated", mode="thinking", labels={"topic": "rhymes"})
     assert np.array_equal(found.values, pooled_load(chosen, "generated"))
     assert np.array_equal(packed.load(labels={"level": "1"}).values, pooled_load(traces[1::4], "all"))
-    nothing = packed.load("all", mode="no such mode")
+    nothing = packed.load("all", mode="thinking", labels={"level": "no such level"})
     assert nothing.n == 0 and np.isnan(nothing.values).all()
     with pytest.raises(BadValue, match="Unknown phase 'x'"):
         packed.load("x")
+    with pytest.raises(BadValue, match="No trace has the mode 'thinkin'; there are non-thinking, thinking"):
+        packed.load(mode="thinkin")
+    with pytest.raises(BadValue, match="No trace has the label 'task'; there are level, topic"):
+        packed.coactivation(labels={"task": "sums"})
 
 
 def test_coactivation_equals_that_of_traces(packed, traces):

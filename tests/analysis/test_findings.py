@@ -105,7 +105,7 @@ def test_nothing_significant_is_no_finding_of_sameness():
         said = " ".join(in_words(CASES[case]))
         assert "are used differently" not in said and "not shown to be more than chance" in said
     assert "does not mean that there is none" in in_words(NONE)[2]
-    assert "too few prompts" in in_words(FEW)[0] and "0.062" in in_words(FEW)[0] and "375" in in_words(FEW)[0]
+    assert "too few prompts" in in_words(FEW)[0] and "0.062" in in_words(FEW)[0] and "all 300" in in_words(FEW)[0]
     assert "due to different words" in in_words(CASES["token gone"])[2]
 
 
@@ -126,6 +126,7 @@ def test_too_few_prompts_are_named_as_such():
     found = finding(contrast(shares, 999), ("a", "b"), ("answer", "answer"))
     assert not found.reachable and found.smallest_p == 0.125
     assert "too few prompts" in in_words(found)[0]
+    assert f"too large even if all {found.tested} experts reached it" in in_words(found)[0]
 
 
 def test_under_a_control_what_is_left_of_the_finding_is_said_first():
@@ -146,7 +147,7 @@ def test_nothing_left_is_said_to_be_so_whatever_else_is_found():
         assert "due to different words, or the control had too few tokens" in third
         assert ("other experts can be tested" in third) == (case == "token others")
     assert "41 of 300" in in_words(CASES["token others"])[1]
-    assert "375 experts would have to reach it together" in in_words(CASES["token few"])[1]
+    assert "even if all 300 experts reached it" in in_words(CASES["token few"])[1]
     first, _, third = in_words(CASES["token untested"])
     assert first.startswith("Nothing could be tested") and "among the same tokens" in first
     assert "80 experts are used differently; whether they still are cannot be said" in third

@@ -115,9 +115,12 @@ def test_256_experts_in_a_byte(tmp_path):
     assert trace.expert_ids.dtype == np.uint16 and np.array_equal(trace.expert_ids, ids)
 
 
-def test_weights(facts):
+def test_weights(facts, tmp_path):
     weights = np.full((5, 4, 2), 0.5, np.float32)
     assert (to_trace(Arrays(routed(), weights), facts, "npz").expert_weights == 0.5).all()
+    with pytest.raises(BadValue, match="weights that sum to 2 in row 0, layer 0; by the config they sum to 1"):
+        to_trace(Arrays(routed(), weights * 2), make_facts(tmp_path, norm_topk_prob=True), "npz")
+    assert to_trace(Arrays(routed(), weights / 2), make_facts(tmp_path, norm_topk_prob=False), "npz").num_rows == 5
     for bad in (weights[:4], weights.astype(int), weights * np.nan, -weights, weights * 1e6):
         with pytest.raises(BadValue, match="weight"):
             to_trace(Arrays(routed(), bad), facts, "npz")

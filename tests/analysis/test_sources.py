@@ -14,9 +14,10 @@ from analysis import collection_rows, packing
 from analysis.collection import Collection
 from analysis.collection_rows import CollectionRows
 from analysis.comparing import compare_folders, to_json
-from analysis.errors import TraceError
+from analysis.errors import BadValue, TraceError
 from analysis.packing import pack
-from analysis.sources import Sources, TraceReading, find_entries, modes_sampled_apart
+from analysis.recordings import plan
+from analysis.sources import Sources, TraceReading, find_entries, sampled_apart
 from analysis.storage import load
 from tests.make_recording import both_modes, write_recording
 from tests.make_traces import make_trace
@@ -143,10 +144,64 @@ def test_a_damaged_table_of_traces_is_one_sentence(both, tmp_path, damage):
     assert "\n" not in str(error.value)
 
 
-def test_modes_sampled_apart_are_seen_in_a_collection(both, tmp_path):
-    def apart(number, line):
-        return trace(number, line).with_provenance(sampling={"temperature": 0.6 + 0.1 * (line["mode"] != "thinking")})
+def sampled(**of_mode):
+    def recorded(number, line):
+        return trace(number, line).with_provenance(sampling=of_mode[line["mode"].replace("-", "_")])
 
-    assert modes_sampled_apart([both[1]]) == []
-    pack(write_recording(tmp_path / "rec", both_modes(2), apart), tmp_path / "out")
-    assert modes_sampled_apart([tmp_path / "out", both[1]]) == [tmp_path / "out"]
+    return recorded
+
+
+WARM, COOL = {"temperature": 1.0, "top_p": 0.95}, {"temperature": 0.7, "top_p": 0.95}
+
+
+@pytest.mark.parametrize(
+    "thinking, non_thinking, apart",
+    [
+        (WARM, WARM, False),
+        (WARM, COOL, True),
+        ({"temperature": 0.0, "top_p": 0.95}, {"temperature": 0.0, "top_p": 0.8}, False),  # nothing is drawn
+        (WARM, None, False),  # nobody knows
+    ],
+)
+def test_sides_that_were_sampled_apart_are_seen_in_folder_and_collection(tmp_path, thinking, non_thinking, apart):
+    recorded = sampled(thinking=thinking, non_thinking=non_thinking)
+    folder = write_recording(tmp_path / "rec", both_modes(2), recorded)
+    pack(folder, tmp_path / "out")
+    for place in (folder, tmp_path / "out"):
+        assert sampled_apart(plan(find_entries([place]))) == apart
+        assert bool(compare_folders([place], permutations=100).cautions) == apart
+
+
+def test_sides_that_lie_in_two_folders_are_compared_too(tmp_path):
+    recorded = sampled(thinking=WARM, non_thinking=COOL)
+    by_mode = {mode: [line for line in both_modes(3) if line["mode"] == mode] for mode in ("thinking", "non-thinking")}
+    folders = [write_recording(tmp_path / mode, lines, recorded) for mode, lines in by_mode.items()]
+    assert sampled_apart(plan(find_entries(folders)))
+
+
+def test_a_recording_counts_once_however_it_is_named(both, tmp_path):
+    folder, collection = both
+    alone = to_json(compare_folders([folder], permutations=999))
+    assert to_json(compare_folders([folder, folder / ".." / folder.name], permutations=999)) == alone
+    for copies in ([folder, collection], [collection, shutil.copytree(folder, tmp_path / "copy")]):
+        with pytest.raises(BadValue, match="hold the same recording"):
+            compare_folders(copies, permutations=999)
+
+
+def test_the_same_texts_through_two_models_are_two_recordings(tmp_path):
+    def routed(model):
+        return lambda number, line: trace(number, line).with_provenance(model=model)
+
+    folders = [write_recording(tmp_path / model, both_modes(3), routed(model)) for model in ("small", "large")]
+    assert len(find_entries(folders)) == 12
+
+
+def test_a_trace_under_the_name_of_another_is_refused(tmp_path):
+    lines = [{**line, "answer": trace(n, line).text_of("answer")} for n, line in enumerate(both_modes(3))]
+    folder = write_recording(tmp_path / "rec", lines, trace)
+    assert compare_folders([folder], permutations=100).finding.prompts == (3, 3)
+    shutil.copy(folder / "00000-thinking-0.safetensors", folder / "00002-thinking-0.safetensors")
+    for reads in (lambda: compare_folders([folder], permutations=100), lambda: pack(folder, tmp_path / "out")):
+        with pytest.raises(TraceError, match="00002-thinking-0.safetensors holds another answer than index.jsonl"):
+            reads()
+    assert not (tmp_path / "out").exists()

@@ -13,7 +13,6 @@ from playwright.sync_api import expect
 from app.server.serve import Served
 from app.ui import chat
 from app.ui.chat import as_updates
-from app.ui.conversation import Say
 from app.ui.turn import TurnView, run_turn
 from tests.e2e.watched_page import WatchedPage, wait_until
 from tests.fake_engine import FakeEngine, experts_of

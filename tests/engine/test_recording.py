@@ -16,7 +16,7 @@ from analysis.recordings import read_index
 from app.engine.base import Message, RouterEdit
 from app.engine.local import LocalEngine
 from app.engine.prompts import Prompt
-from app.engine.recording import RecordJob, run_job
+from app.engine.recording import RecordJob, expect_usable, run_job
 from tests.tiny_models import tiny_moe, tokenizer
 
 TEXTS = ("one", "two", "three", "four")
@@ -89,3 +89,16 @@ def test_damaged_files_of_a_recording_are_one_sentence(engine, job, name):
     with pytest.raises(BadValue) as error:
         run_job(engine, PROMPTS, job)
     assert str(job.out) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_what_forbids_a_recording_is_said_before_a_model_is_loaded(engine, job, tmp_path):
+    expect_usable(job)
+    assert not job.out.exists()
+    run_job(engine, PROMPTS[:1], job)
+    expect_usable(job)
+    with pytest.raises(BadValue, match="recording with router_scores = False"):
+        expect_usable(replace(job, router_scores=True))
+    (tmp_path / "file").write_text("x")
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(BadValue, match="cannot be used for a recording: Not a directory"):
+            expect_usable(replace(job, out=out))

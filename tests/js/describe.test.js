@@ -49,7 +49,7 @@ test("the table for readers has a line a layer and the experts with their weight
   description.update(made(whole(3)), 2, words);
   const rows = [...description.table.rows].map((row) => [...row.cells].map((cell) => cell.textContent));
   equal(rows, [["tip_layer(layer=0)", "2: .60", "3: .40"], ["tip_layer(layer=1)", "2: .80", "3: .20"]]);
-  holds(description.sentence.textContent.startsWith("describe(index=2,total=3,text=t2,phase=thinking()"), description.sentence.textContent);
+  holds(description.sentence.textContent.startsWith("describe(index=2,last=2,text=t2,phase=thinking()"), description.sentence.textContent);
 });
 
 test("a token without a row, and a model without layers, have a sentence and no table", () => {

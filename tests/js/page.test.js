@@ -47,6 +47,24 @@ test("a language's link keeps the address's query, but for a language that it as
   }
 });
 
+test("a chat stays on its page: another language opens beside it", async () => {
+  const { there, inner } = await opened();
+  there.addEventListener("click", (event) => event.preventDefault());
+  for (const [chat, target] of [["", ""], ["<p data-testid='user'>hello</p>", "_blank"]]) {
+    there.body.innerHTML = `<nav class="languages"><a href="/ja">日本語</a></nav><div id="chat">${chat}</div>`;
+    there.querySelector("a").dispatchEvent(new inner.MouseEvent("click", { bubbles: true, cancelable: true }));
+    equal(there.querySelector("a").target, target);
+  }
+});
+
+test("the message box loses only what was taken from it, and keeps what came back and what was written since", async () => {
+  const { scope } = await opened();
+  const after = (receipt, written) => scope.boxAfter(JSON.stringify(receipt), written);
+  equal([after({ taken: "a" }, "a"), after({ taken: "a" }, "ab"), after({ taken: "" }, "b")], ["", "ab", "b"]);
+  equal([after({ back: "a" }, ""), after({ back: "a" }, " "), after({ back: "a" }, "b")], ["a", "a", "a\nb"]);
+  equal(scope.boxAfter("", "b"), "b");
+});
+
 test("the language of the page stands on its root", async () => {
   const { there } = await opened();
   equal([there.documentElement.lang, there.documentElement.dataset.lang], ["en", "en"]);

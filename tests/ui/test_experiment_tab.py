@@ -397,7 +397,7 @@ def test_the_token_where_they_part_is_marked_and_text_stays_text():
     assert "&lt;b&gt;8 +" in thinking and "<mark" not in thinking and "/think" not in thinking
     assert re.search(r"<mark title='parts here'><span class='heard'>\(parts here\) </span>␣&lt;i&gt;13</mark>", answer)
     head = experiment_view.head_html(other, base, 0, WORDS)
-    assert "at token 4 of 4: “␣&lt;i&gt;13” instead of “$\u200b{12}”." in head and "<i>" not in head
+    assert "at token 3 of 0–3: “␣&lt;i&gt;13” instead of “$\u200b{12}”." in head and "<i>" not in head
 
 
 def test_a_marker_is_shown_only_where_they_part():

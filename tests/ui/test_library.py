@@ -152,6 +152,8 @@ def test_a_folder_of_ones_own_is_no_stage(tmp_path: Path, folder: str) -> None:
     assert own["id"] != stage["id"]
     label = library_tab.label_of(f"{folder}-00000-thinking-0", (), services, WORDS)
     assert label.startswith("Gallery")
+    label = library_tab.label_of("stages-pretraining-00000-forced-0", (), services, WORDS)
+    assert label == "After the stage “Pretraining” · “Addition · English”"
 
 
 # thumbnails
@@ -583,7 +585,7 @@ def test_hostile_provenance_is_text_or_left_out(page: Page) -> None:
         edits=[HOSTILE, None, 3],
     )
     trace_id = page.store.put(trace)
-    assert "<script" not in library_tab.shown_html(trace_id, trace, WORDS)
+    assert "<script" not in library_tab.shown_html(cards.title_of(trace), trace, WORDS)
     card = cards.own_cards((Item(trace_id, "file"),), page.store, WORDS)[0]
     assert card["prompt"] == HOSTILE and card["takes"][0]["mode"] == "forced"  # the page shows it by textContent
     json.dumps(card)

@@ -58,7 +58,7 @@ export class Description {
 
   update(store, token, words) {
     const phase = words(PHASES[store.phases.data[token]] || "marker");
-    const values = { index: token, total: store.tokens, text: visible(store.texts[token] || ""), phase, n: store.rows };
+    const values = { index: token, last: store.tokens - 1, text: visible(store.texts[token] || ""), phase, n: store.rows };
     const routed = store.layers > 0 && store.hasRow(token);
     const key = !store.layers ? "dense" : routed ? "describe" : "describe_unrouted";
     setText(this.sentence, words(key, { ...values, layers: store.layers, experts: store.experts }));

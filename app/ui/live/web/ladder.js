@@ -80,7 +80,7 @@ export class Ladder {
     const phase = PHASES[store.phases.data[token]] || "marker";
     this.head.dataset.phase = phase;
     setText(this.text, store.tokens ? visible(store.texts[token]) : "");
-    setText(this.meta, words("meta", { index: token, total: store.tokens, phase: words(phase) }));
+    setText(this.meta, words("meta", { index: token, phase: words(phase) }));
     setText(this.note, this._note());
     this.box.setAttribute("aria-label", words("used_by"));
     this.box.hidden = !store.layers || !store.hasRow(token);
