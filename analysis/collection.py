@@ -190,11 +190,13 @@ class Collection:
         """A condition on ``traces``, and the values of its question marks."""
         parts, values = ["true"], []
         if mode is not None:
-            _expect(mode, self.query("SELECT DISTINCT mode FROM traces ORDER BY mode")["mode"], "mode")
+            _expect(mode, self.query("SELECT DISTINCT mode FROM traces ORDER BY mode")["mode"].tolist(), "mode")
             parts.append("mode = ?")
             values.append(mode)
         for name, value in (labels or {}).items():
-            known = self.query("SELECT DISTINCT unnest(map_keys(labels)) AS name FROM traces ORDER BY name")["name"]
+            known = self.query("SELECT DISTINCT unnest(map_keys(labels)) AS name FROM traces ORDER BY name")[
+                "name"
+            ].tolist()
             _expect(name, known, "label")
             parts.append("labels[?] = ?")
             values += [name, value]

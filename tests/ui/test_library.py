@@ -143,7 +143,7 @@ def test_texts_of_training_stages_are_groups_of_their_own(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("folder", ["mine", "pretraining"])
 def test_a_folder_of_ones_own_is_no_stage(tmp_path: Path, folder: str) -> None:
-    lines = [{"prompt": "x", "mode": "forced", "text": "addition en"}]
+    lines = [{"prompt": "x", "mode": "forced", "text": "multiplication en"}]
     write_recording(tmp_path / "stages" / "pretraining", lines, lambda number, line: make_trace())
     write_recording(tmp_path / folder, both_modes(1, language="ja"), lambda number, line: make_trace())
     services = make_services(FakeEngine(), Settings(), tmp_path)
@@ -153,7 +153,7 @@ def test_a_folder_of_ones_own_is_no_stage(tmp_path: Path, folder: str) -> None:
     label = library_tab.label_of(f"{folder}-00000-thinking-0", (), services, WORDS)
     assert label.startswith("Gallery")
     label = library_tab.label_of("stages-pretraining-00000-forced-0", (), services, WORDS)
-    assert label == "After the stage “Pretraining” · “Addition · English”"
+    assert label == "After the stage “Pretraining” · “Multiplication · English”"
 
 
 # thumbnails
