@@ -194,10 +194,8 @@ class Collection:
             parts.append("mode = ?")
             values.append(mode)
         for name, value in (labels or {}).items():
-            known = self.query("SELECT DISTINCT unnest(map_keys(labels)) AS name FROM traces ORDER BY name")[
-                "name"
-            ].tolist()
-            _expect(name, known, "label")
+            found = self.query("SELECT DISTINCT unnest(map_keys(labels)) AS name FROM traces ORDER BY name")
+            _expect(name, found["name"].tolist(), "label")
             parts.append("labels[?] = ?")
             values += [name, value]
         return " AND ".join(parts), values

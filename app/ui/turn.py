@@ -187,15 +187,12 @@ def _progress_line(turn: Turn, say: Say, held: bool) -> str:
         "speed": _speed(turn.tokens_per_second),
         "seconds": f"{turn.seconds:.1f}",
     }
+    begun = turn.thinking_tokens or turn.answer_tokens
     if turn.done:
         name = turn.finish_reason if turn.finish_reason in ("length", "stopped", "interrupted", "error") else "stop"
         ended = say("ended_" + name)
-        return (
-            f"{ended} {say('counts_done', **counts)}"
-            if turn.thinking_tokens or turn.answer_tokens
-            else ended.rstrip(" ·")
-        )
-    if not turn.thinking_tokens and not turn.answer_tokens:
+        return f"{ended} {say('counts_done', **counts)}" if begun else ended.rstrip(" ·")
+    if not begun:
         return say("step_ready" if held else "reading")
     return say("counts", **counts)
 

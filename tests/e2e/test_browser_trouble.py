@@ -118,12 +118,18 @@ def test_a_message_sent_while_the_event_of_the_last_one_ends_is_answered(
     assert len(engine.requests) == 3
 
 
-def test_what_is_sent_twice_at_once_is_one_turn(serve: Serve, open_page: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    def slowly(*args: Any) -> Iterator[TurnView]:
-        time.sleep(0.5)
+def begin_late(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Every turn of the chat begins so much later."""
+
+    def late(*args: Any) -> Iterator[TurnView]:
+        time.sleep(seconds)
         yield from run_turn(*args)
 
-    monkeypatch.setattr(chat, "run_turn", slowly)
+    monkeypatch.setattr(chat, "run_turn", late)
+
+
+def test_what_is_sent_twice_at_once_is_one_turn(serve: Serve, open_page: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    begin_late(monkeypatch, 0.5)
     engine = FakeEngine()
     visit = open_page(serve(engine).url)
     visit.box.fill("only once")
@@ -137,11 +143,7 @@ def test_what_is_sent_twice_at_once_is_one_turn(serve: Serve, open_page: Open, m
 def test_what_is_written_before_the_last_message_is_taken_stays(
     serve: Serve, open_page: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def slowly(*args: Any) -> Iterator[TurnView]:
-        time.sleep(1)
-        yield from run_turn(*args)
-
-    monkeypatch.setattr(chat, "run_turn", slowly)
+    begin_late(monkeypatch, 1)
     engine = FakeEngine()
     visit = open_page(serve(engine).url)
     visit.send("the first")
