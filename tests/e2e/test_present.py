@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from app.server import address
 from app.server.serve import Served
@@ -92,6 +92,26 @@ def test_one_picture_at_a_time_and_the_page_as_it_was(serve: Serve, open_page: O
     )
     visit.still("#load-map")
     assert page.locator("#load-map").bounding_box() == size
+
+
+@pytest.mark.timeout(240)
+def test_who_presses_before_its_modules_are_there_gets_it_when_they_are(serve: Serve, open_page: Open) -> None:
+    visit = open_page(serve(FakeEngine()).url)
+    page = visit.page
+    held: list[Route] = []
+    page.route("**/presenter.js", lambda route: held.append(route))
+    visit.reload()
+    button = page.locator(".pr-open")
+    before = button.bounding_box()
+    button.click()
+    expect(page.locator("#live-view .xs-live")).to_be_attached(timeout=SLOW)
+    assert held and page.locator(".pr-bar").count() == 0
+    for route in held:
+        route.continue_()
+    where(page, "1 of 7Live")
+    page.keyboard.press("Escape")
+    expect(page.locator("#header")).to_be_visible()
+    assert button.bounding_box() == before  # its looks do not come late
 
 
 @pytest.mark.timeout(240)

@@ -26,8 +26,12 @@ BAR = ("where", "previous", "next", "join", "fullscreen", "leave", "label", "go"
 DIALOG = ("join_title", "close", "failed")
 
 LOADER = ADDRESS + (
-    " import(address).then((m) => m.mount(element, {props, server, open: (name) => trigger('tab', {name})}))"
+    " const open = (name) => trigger('tab', {name});"
+    " const view = import(address).then((m) => m.mount(element, {props, server, open}))"
     ".catch((error) => console.error(error));"
+    # Heard from the first: who presses before the modules are there is not left without an answer. Heard at the
+    # component, whose own parts Gradio may draw anew.
+    " element.addEventListener('click', async (event) => event.target.closest('.pr-open') && (await view)?.enter());"
 )
 
 

@@ -7,16 +7,16 @@ import { Presenter } from "./presenter.js";
 /**
  * @param element the component's element, holding the button
  * @param gradio {props, server, open(tab)}
+ * @returns the view, once it has its style sheet
  */
 export async function mount(element, { props, server, open }) {
   const opener = element.querySelector(".pr-open");
   const join = new Join(props.words, (seen) => server.join(seen));
   const presenter = new Presenter(props.words, props.slides, { open, join: () => join.show(), opener });
-  // Heard at the component, whose own parts Gradio may draw anew.
-  element.addEventListener("click", (event) => event.target.closest(".pr-open") && presenter.enter());
   await stylesheet();
   const asked = new URLSearchParams(location.search).get("present");
   if (asked !== null) whenReady(() => presenter.enter((Number.parseInt(asked, 10) || 1) - 1));
+  return presenter;
 }
 
 /** Once the page's parts stand. */
