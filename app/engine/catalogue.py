@@ -31,8 +31,8 @@ SUGGESTIONS = (
 BUNDLED_CARD = ModelCard(
     name=str(BUNDLED),
     title="mini-qwen3-moe",
-    about="A small teaching model with Qwen3's mixture-of-experts architecture, trained by this project; "
-    "it is not Qwen. It calculates, sorts, spells, and reads dates and small programs.",
+    about="A small teaching model with Qwen3's architecture, trained by this project; it is not Qwen. It "
+    "calculates, sorts, spells, reads dates and programs.",
     suggestions=SUGGESTIONS,
     translated={
         "ja": ("538 + 274 は?", "次の数を並べ替えて: 42, 7, 19, 88, 3", "47 × 36 は?", "日本の首都は?"),
